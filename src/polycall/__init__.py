@@ -1,0 +1,58 @@
+"""Typed parallel tool calling: one request to a language model comes back as many typed calls."""
+
+from polycall._connect import from_openai, from_provider
+from polycall._tools import Tool
+from polycall.call import Attempt, BoundCall, Call, Calls
+from polycall.client import AsyncClient, Client
+from polycall.compat import Mode
+from polycall.errors import (
+    ArgumentProblem,
+    CallError,
+    CallErrors,
+    CutOffError,
+    DeadlineError,
+    InvalidArgumentsError,
+    NoCallsError,
+    PolycallError,
+    RefusalError,
+    TransportError,
+    UnknownToolError,
+    UsageError,
+)
+from polycall.events import DeltaEvent, ErrorEvent, Event, SealedEvent, StartedEvent, TextEvent
+from polycall.stream import AsyncStream, Stream
+from polycall.types import Usage
+
+__all__ = [
+    "ArgumentProblem",
+    "AsyncClient",
+    "AsyncStream",
+    "Attempt",
+    "BoundCall",
+    "Call",
+    "CallError",
+    "CallErrors",
+    "Calls",
+    "Client",
+    "CutOffError",
+    "DeadlineError",
+    "DeltaEvent",
+    "ErrorEvent",
+    "Event",
+    "InvalidArgumentsError",
+    "Mode",
+    "NoCallsError",
+    "PolycallError",
+    "RefusalError",
+    "SealedEvent",
+    "StartedEvent",
+    "Stream",
+    "TextEvent",
+    "Tool",
+    "TransportError",
+    "UnknownToolError",
+    "Usage",
+    "UsageError",
+    "from_openai",
+    "from_provider",
+]

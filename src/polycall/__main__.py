@@ -1,0 +1,5 @@
+"""``python -m polycall``: the same as the command ``polycall``."""
+
+from polycall.cli import main
+
+main()

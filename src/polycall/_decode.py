@@ -1,0 +1,271 @@
+"""Pieces of tool calls -> complete tool calls. The only place that says "this call is complete".
+
+A call's identity is its position. Providers' own keys help to find it, but they are repeated, reused, negative or missing on some
+servers, and ids too; the rules in `Assembler._begins_another` say when a piece starts a call of its own nevertheless.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeAlias
+
+from polycall.types import CallDelta, ToolCall
+
+Assembled: TypeAlias = "Piece | ToolCall | Stray"
+"""What a piece did: it added to a call, completed one, or fits nowhere."""
+
+_OUTSIDE_STRING: Final = re.compile(r'[{}\[\]"]')
+_INSIDE_STRING: Final = re.compile(r'["\\]')
+
+
+class Closing:
+    """Finds where a JSON object that arrives in pieces closes, reading every character once."""
+
+    __slots__ = ("_depth", "_escaped", "_string")
+
+    def __init__(self) -> None:
+        """Start before the first character."""
+        self._depth = 0
+        self._string = False
+        self._escaped = False
+
+    def feed(self, text: str) -> int | None:
+        """Return the offset in ``text`` just behind the bracket that closes the object, None when it is still open.
+
+        Only brackets and strings are looked at: whether the text is JSON is for the check to say.
+        """
+        position = 1 if self._escaped and text else 0
+        self._escaped = self._escaped and not text
+        if position == 0 and self._depth == 0 and not self._string and text.lstrip()[:1] != "{":
+            self._depth = -1 if text.strip() else 0  # not an object: it never closes
+        while self._depth >= 0:
+            found = (_INSIDE_STRING if self._string else _OUTSIDE_STRING).search(text, position)
+            if found is None:
+                return None
+            position = found.end()
+            match found.group():
+                case '"':
+                    self._string = not self._string
+                case "\\":
+                    self._escaped = position == len(text)
+                    position += 1
+                case "{" | "[":
+                    self._depth += 1
+                case _:
+                    self._depth -= 1
+                    if self._depth == 0:
+                        return position
+        return None
+
+
+class Slot:
+    """One call while it arrives.
+
+    Attributes:
+        index: The call's position.
+        pieces: The pieces of its arguments so far; only ever appended to.
+        sealed: The complete call, None while it is open.
+        repeat: What has come for it after its seal.
+    """
+
+    __slots__ = ("_closing", "choice", "extra", "id", "index", "name", "pieces", "repeat", "sealed")
+
+    def __init__(self, index: int) -> None:
+        """Open the place of the call at ``index``."""
+        self.index = index
+        self.id: str | None = None
+        self.name = ""
+        self.pieces: list[str] = []
+        self.choice = 0
+        self.extra: dict[str, Any] = {}
+        self.sealed: ToolCall | None = None
+        self.repeat: Repeat | None = None
+        self._closing = Closing()
+
+    def add(self, delta: CallDelta) -> bool:
+        """Add a piece; return whether the arguments' object has closed."""
+        self.name = self.name or delta.name or ""
+        self.id = self.id or delta.id
+        self.choice = delta.choice
+        if delta.extra:
+            self.extra.update(delta.extra)
+        if not delta.arguments:
+            return False
+        self.pieces.append(delta.arguments)
+        return self._closing.feed(delta.arguments) is not None
+
+    def seal(self, cut: str | None = None) -> ToolCall:
+        """Close the place and return its call."""
+        self.sealed = ToolCall(self.index, self.id, self.name, whole_text(self.pieces), cut, self.choice, self.extra)
+        return self.sealed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """A piece was added to an open call.
+
+    Attributes:
+        slot: The call.
+        text: The new piece of its arguments, empty when only its name or id came.
+        count: How many of ``slot.pieces`` there are with it.
+    """
+
+    slot: Slot
+    text: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stray:
+    """Text came for a sealed call that is no repetition of it. The call stays as it is."""
+
+    call: ToolCall
+
+
+class Repeat:
+    """Text that comes for a call after its seal, as far as it repeats the call's own text.
+
+    Attributes:
+        first: The piece that it began with.
+        matched: How many characters of the call's text it has repeated.
+    """
+
+    __slots__ = ("_text", "first", "matched")
+
+    def __init__(self, call: ToolCall, first: CallDelta) -> None:
+        """Begin with nothing but the piece that follows."""
+        self.first = first
+        self.matched = 0
+        self._text = call.arguments.strip()
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of the call's text was repeated."""
+        return self.matched == len(self._text)
+
+    @property
+    def text(self) -> str:
+        """What has come so far."""
+        return self._text[: self.matched]
+
+    def add(self, piece: str) -> bool:
+        """Take the next piece; return False when it is no repetition."""
+        if self.matched == 0:
+            piece = piece.lstrip()
+        rest = len(self._text) - self.matched
+        if piece[rest:].strip() or not self._text.startswith(piece[:rest], self.matched):
+            return False
+        self.matched += min(rest, len(piece))
+        return True
+
+
+class Assembler:
+    """Puts the tool calls of one response together.
+
+    Args:
+        seal_on_close: Whether a call is complete when its top-level object closes. True where the wire format never sends more
+            for a call after that but white space and repetitions.
+    """
+
+    __slots__ = ("_by_id", "_by_key", "_seal_on_close", "_strays", "_touched", "slots")
+
+    def __init__(self, *, seal_on_close: bool) -> None:
+        """Start a response."""
+        self.slots: list[Slot] = []
+        self._by_key: dict[Hashable, Slot] = {}
+        self._by_id: dict[str, Slot] = {}
+        self._touched: set[int] = set()  # the calls that the present event has added to
+        self._strays: set[int] = set()
+        self._seal_on_close = seal_on_close
+
+    def feed(self, deltas: Sequence[CallDelta]) -> list[Assembled]:
+        """Take the pieces of one event, in order, and return what they did, in order."""
+        self._touched.clear()
+        done: list[Assembled] = []
+        for delta in deltas:
+            slot = self._find(delta)
+            if slot is None or self._begins_another(slot, delta):
+                if slot is not None and slot.sealed is None:
+                    done.append(slot.seal())
+                slot = self._open(delta)
+            if slot.sealed is None:
+                self._add(slot, delta, done)
+            else:
+                self._add_to_sealed(slot, slot.sealed, delta, done)
+        return done
+
+    def close(self, cut: str | None = None) -> list[Assembled]:
+        """Seal what is still open, in the model's order; ``cut`` says what cut the response short, None when it is complete."""
+        done: list[Assembled] = []
+        for slot in tuple(self.slots):
+            if slot.sealed is None:
+                done.append(slot.seal(cut))
+            elif slot.repeat is not None and slot.repeat.matched and not slot.repeat.complete:
+                self._diverge(slot, slot.sealed, slot.repeat, "", done)
+        done += [slot.seal(cut) for slot in self.slots if slot.sealed is None]
+        return done
+
+    def _find(self, delta: CallDelta) -> Slot | None:
+        if delta.key is not None:
+            return self._by_key.get(delta.key)
+        if delta.id and delta.id in self._by_id:
+            return self._by_id[delta.id]
+        return self.slots[-1] if self.slots else None
+
+    def _begins_another(self, slot: Slot, delta: CallDelta) -> bool:
+        """Whether ``delta`` starts a call of its own although its key belongs to ``slot``."""
+        other_id = bool(delta.id and slot.id and delta.id != slot.id)
+        if not delta.name:
+            return other_id and slot.sealed is not None and bool(delta.arguments.strip())
+        if not slot.name:
+            return False
+        if other_id or delta.name != slot.name:
+            return True
+        # The same name again and no other id: a server that repeats the name in every piece, a call sent again, or the same tool
+        # called again by a server that numbers nothing. Two entries of one event are two calls; the rest `Repeat` finds out.
+        return slot.index in self._touched and (slot.sealed is not None or not slot.pieces)
+
+    def _open(self, delta: CallDelta) -> Slot:
+        slot = Slot(len(self.slots))
+        self.slots.append(slot)
+        if delta.key is not None:
+            self._by_key[delta.key] = slot
+        if delta.id:
+            self._by_id[delta.id] = slot
+        return slot
+
+    def _add(self, slot: Slot, delta: CallDelta, done: list[Assembled]) -> None:
+        self._touched.add(slot.index)
+        closed = slot.add(delta)
+        done.append(Piece(slot, delta.arguments, len(slot.pieces)))
+        if delta.whole or (closed and self._seal_on_close and slot.name):
+            done.append(slot.seal())
+
+    def _add_to_sealed(self, slot: Slot, call: ToolCall, delta: CallDelta, done: list[Assembled]) -> None:
+        """Ignore white space and a repetition of the whole text; other text is a call of its own, or belongs nowhere."""
+        if slot.repeat is None or (slot.repeat.complete and (delta.name or delta.arguments.strip())):
+            slot.repeat = Repeat(call, delta)
+        if not slot.repeat.add(delta.arguments):
+            self._diverge(slot, call, slot.repeat, delta.arguments, done)
+
+    def _diverge(self, slot: Slot, call: ToolCall, repeat: Repeat, text: str, done: list[Assembled]) -> None:
+        slot.repeat = None
+        if repeat.first.name:
+            first = repeat.first
+            begun = replace(first, arguments=repeat.text + text)
+            self._add(self._open(begun), begun, done)
+        elif slot.index not in self._strays:
+            self._strays.add(slot.index)
+            done.append(Stray(call))
+
+
+def whole_text(pieces: Sequence[str]) -> str:
+    """Join pieces of text; a surrogate pair that was split between two of them becomes one character again."""
+    text = "".join(pieces)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+    return text

@@ -1,0 +1,253 @@
+"""One canonical JSON Schema -> what a provider's dialect of it takes, and what had to be given up.
+
+Pure functions. Whatever a dialect drops is still checked by polycall when the call comes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from polycall.types import JsonObject, is_array, is_mapping, is_object, is_sequence
+
+__all__ = ["Dialected", "openai_strict", "take_out_nulls"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dialected:
+    """A schema in a dialect.
+
+    Attributes:
+        schema: The schema to send; the canonical one where the dialect cannot say it.
+        refused: Why the dialect cannot say it, one reason per place; empty where it can.
+        dropped: What was left out, as ``place: keyword``; checked by polycall alone.
+        nulled: Whether optional fields were made required and nullable, so that null means left out; see `take_out_nulls`.
+    """
+
+    schema: Mapping[str, Any]
+    refused: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    nulled: bool = False
+
+
+_KEPT: Final = frozenset({
+    "type", "enum", "const", "title", "description", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
+    "minItems", "maxItems",
+})  # fmt: skip
+_FORMATS: Final = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"})
+_UNSAYABLE: Final = frozenset({
+    "allOf", "not", "if", "then", "else", "dependentRequired", "dependentSchemas", "patternProperties", "propertyNames",
+    "prefixItems", "unevaluatedProperties", "unevaluatedItems", "contains",
+})  # fmt: skip
+_MOST_PROPERTIES: Final = 5_000
+_MOST_LEVELS: Final = 10
+_MOST_VALUES: Final = 1_000
+_MOST_CHARACTERS: Final = 120_000
+_MANY_VALUES: Final = 250
+_MOST_IN_ONE_ENUM: Final = 15_000
+_DEFINITION: Final = "#/$defs/"
+
+
+def openai_strict(schema: Mapping[str, Any]) -> Dialected:
+    """Put an object schema into the strict dialect of OpenAI.
+
+    Every property is required there and every object closed; a property that may be left out becomes nullable instead.
+
+    Source: OpenAI's guide to structured outputs, "Supported schemas"; the SDK's own `pydantic_function_tool` leaves defaults and
+    open objects in, which the service refuses.
+    """
+    writer = _Strict(schema)
+    made = writer.write(schema, "", level=0)
+    if "$defs" in schema:
+        made["$defs"] = {name: writer.write(value, f"$defs.{name}", level=0) for name, value in schema["$defs"].items()}
+    writer.limits(made)
+    if writer.refused:
+        return Dialected(schema, tuple(writer.refused))
+    return Dialected(made, (), tuple(writer.dropped), writer.nulled)
+
+
+class _Nullable(dict[str, Any]):
+    """The schema of a field that may be left out, made nullable because the dialect requires every field."""
+
+    __slots__ = ()
+
+
+def take_out_nulls(value: Any, schema: Mapping[str, Any]) -> bool:
+    """Take the fields out of ``value`` whose null means "left out"; return whether there were any.
+
+    Args:
+        value: What the model sent.
+        schema: What `openai_strict` made of the tool's schema.
+    """
+    return _take_out(value, schema, schema)
+
+
+def _take_out(value: Any, schema: Any, root: Mapping[str, Any]) -> bool:
+    schema = _followed(schema, root)
+    if is_array(value):
+        items = next((one["items"] for one in _branches(schema, root) if "items" in one), None)
+        found = [_take_out(one, items, root) for one in value] if items is not None else []
+        return any(found)
+    if not is_object(value):
+        return False
+    # Strict objects are closed and require every field, so the fields name the branch of a union.
+    branch = next((one for one in _branches(schema, root) if one.get("properties", {}).keys() == value.keys()), None)
+    if branch is None:
+        return False
+    left_out = [name for name, field in branch["properties"].items() if value[name] is None and isinstance(field, _Nullable)]
+    for name in left_out:
+        del value[name]
+    found = [_take_out(one, branch["properties"][name], root) for name, one in value.items()]
+    return bool(left_out) or any(found)
+
+
+def _branches(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield schema
+    for one in schema.get("anyOf", ()):
+        yield from _branches(_followed(one, root), root)
+
+
+def _followed(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
+    while "$ref" in schema:
+        schema = root if schema["$ref"] == "#" else root["$defs"][schema["$ref"].removeprefix(_DEFINITION)]
+    return schema
+
+
+class _Strict:
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self.root = root
+        self.refused: list[str] = []
+        self.dropped: list[str] = []
+        self.nulled = False
+        self._inlining: set[str] = set()
+
+    def write(self, schema: Any, place: str, *, level: int) -> JsonObject:
+        if is_mapping(schema) and "$ref" in schema:
+            return self._reference(schema, place, level)
+        if not is_mapping(schema) or level > _MOST_LEVELS:
+            return self._refuse(
+                place, f"is nested more than {_MOST_LEVELS} levels deep" if is_mapping(schema) else "allows any value"
+            )
+        made: JsonObject = {}
+        for keyword, value in schema.items():
+            self._keyword(made, keyword, value, place, level)
+        kinds = made.get("type", "object" if "properties" in schema else None)
+        if "object" in (kinds if is_sequence(kinds) else (kinds,)):
+            made.setdefault("type", "object")
+            self._close(made, schema, place, level)
+        self._judge(made, schema, place)
+        return made
+
+    def _judge(self, made: JsonObject, schema: Mapping[str, Any], place: str) -> None:
+        """Refuse what no keyword by itself is wrong with."""
+        kinds = made.get("type")
+        if "array" in (kinds if is_sequence(kinds) else (kinds,)) and "items" not in made:
+            self._refuse(place, "is an array of anything")
+        if not made.keys() & {"type", "anyOf", "enum", "const"}:
+            self._refuse(place, "allows any value")
+        if not place and "anyOf" in made:
+            self._refuse(place, "is a union at its top")
+        if "oneOf" in schema and "anyOf" in schema:
+            self._refuse(place, "uses oneOf beside anyOf")
+
+    def _keyword(self, made: JsonObject, keyword: str, value: Any, place: str, level: int) -> None:
+        match keyword:
+            case "items":
+                made[keyword] = self.write(value, f"{place}[]", level=level + 1)
+            case "anyOf" | "oneOf":
+                made["anyOf"] = [self.write(one, f"{place}|{number}", level=level) for number, one in enumerate(value)]
+            case "properties" | "required" | "additionalProperties" | "$defs" | "discriminator" | "default":
+                pass  # `_close` sees to them; a discriminator and a default say nothing that must be checked
+            case "pattern" if "(?" not in value.replace("(?:", ""):
+                made[keyword] = value
+            case "format" if value in _FORMATS:
+                made[keyword] = value
+            case _ if keyword in _KEPT:
+                made[keyword] = value
+            case _ if keyword in _UNSAYABLE:
+                self._refuse(place, f"uses {keyword}")
+            case _:
+                self.dropped.append(f"{place}: {keyword}" if place else keyword)
+
+    def _close(self, made: JsonObject, schema: Mapping[str, Any], place: str, level: int) -> None:
+        if schema.get("additionalProperties", False) is not False:
+            self._refuse(place, "allows any key")
+        properties = schema.get("properties", {})
+        required = schema.get("required", ())
+        if set(required) - set(properties):
+            self._refuse(place, "requires a key that it does not describe")
+        made["properties"] = {
+            name: self._property(value, f"{place}.{name}" if place else name, level, required=name in required)
+            for name, value in properties.items()
+        }
+        made["required"] = list(properties)
+        made["additionalProperties"] = False
+
+    def _property(self, schema: Any, place: str, level: int, *, required: bool) -> JsonObject:
+        made = self.write(schema, place, level=level + 1)
+        if required or self._takes_null(made):
+            return made
+        self.nulled = True
+        note = {"description": made.pop("description")} if "description" in made else {}
+        branches = made["anyOf"] if made.keys() == {"anyOf"} else [made]
+        return _Nullable({"anyOf": [*branches, {"type": "null"}], **note})
+
+    def _takes_null(self, schema: Mapping[str, Any], followed: frozenset[str] = frozenset()) -> bool:
+        """Whether null is a value of the field itself."""
+        reference = schema.get("$ref")
+        if reference is not None:
+            target = self.root.get("$defs", {}).get(reference.removeprefix(_DEFINITION), {})
+            return reference not in followed and self._takes_null(target, followed | {reference})
+        kinds = schema.get("type")
+        if kinds == "null" or (is_sequence(kinds) and "null" in kinds):
+            return True
+        return any(self._takes_null(one, followed) for one in (*schema.get("anyOf", ()), *schema.get("oneOf", ())))
+
+    def _reference(self, schema: Mapping[str, Any], place: str, level: int) -> JsonObject:
+        """Keep a reference, or put the definition in its place where it has neighbours, which the dialect does not take."""
+        reference = schema["$ref"]
+        target = self.root.get("$defs", {}).get(reference.removeprefix(_DEFINITION))
+        if reference != "#" and (not reference.startswith(_DEFINITION) or target is None):
+            return self._refuse(place, f"refers to {reference!r}")
+        neighbours = {keyword: value for keyword, value in schema.items() if keyword != "$ref"}
+        if not neighbours.keys() - {"default"}:
+            return {"$ref": reference}
+        if reference == "#" or reference in self._inlining:  # a type that holds itself: the neighbours have to go
+            self.dropped += [f"{place}: {keyword}" for keyword in neighbours]
+            return {"$ref": reference}
+        self._inlining.add(reference)
+        made = self.write({**target, **neighbours}, place, level=level)
+        self._inlining.discard(reference)
+        return made
+
+    def limits(self, schema: JsonObject) -> None:
+        properties = values = characters = 0
+        for one in _subschemas(schema):
+            if len(one.get("enum", ())) > _MANY_VALUES and sum(len(str(value)) for value in one["enum"]) > _MOST_IN_ONE_ENUM:
+                self._refuse("", "has an enum that is larger than the strict dialect allows")
+            names = [*one.get("properties", {}), *one.get("$defs", {})]
+            texts = [str(value) for value in (*one.get("enum", ()), one.get("const", ""))]
+            properties += len(one.get("properties", {}))
+            values += len(one.get("enum", ()))
+            characters += sum(map(len, names)) + sum(map(len, texts))
+        if properties > _MOST_PROPERTIES or values > _MOST_VALUES or characters > _MOST_CHARACTERS:
+            self._refuse("", "is larger than the strict dialect allows")
+
+    def _refuse(self, place: str, reason: str) -> JsonObject:
+        self.refused.append(f"{place or 'the schema'} {reason}")
+        return {"type": "null"}
+
+
+def _subschemas(schema: Any) -> Iterator[Mapping[str, Any]]:
+    if is_mapping(schema):
+        yield schema
+        for keyword, value in schema.items():
+            if keyword in {"properties", "$defs"}:
+                for one in value.values():
+                    yield from _subschemas(one)
+            elif keyword not in {"enum", "const"}:
+                yield from _subschemas(value)
+    elif is_array(schema):
+        for one in schema:
+            yield from _subschemas(one)

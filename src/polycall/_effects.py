@@ -1,0 +1,83 @@
+"""What the line asks of the world. A pump carries the effects out, blocking or on asyncio; see `_pump`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from polycall.provider import Reply
+
+R = TypeVar("R")
+
+
+class Task(Protocol):
+    """Something that was started beside the line."""
+
+    def done(self) -> bool:
+        """Whether it has ended."""
+        ...
+
+    def result(self) -> Any:
+        """Return what it gave, or raise what it raised. Only once it is done."""
+        ...
+
+    def cancel(self) -> bool:
+        """Ask it to end. On asyncio it is cancelled; a thread runs on, and what it gives is thrown away."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Call ``send`` and open what it returns as a reply; an awaitable is awaited. The pump closes the reply at the end."""
+
+    send: Callable[[], Any]
+    open: Callable[[Any], Reply]
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Read the next chunk of a reply; None at its end."""
+
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Let go of a reply now."""
+
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Do:
+    """Call a function and give what it returns; an awaitable is awaited."""
+
+    work: Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Start an effect, or a whole flow of effects, beside the line; gives its `Task` at once."""
+
+    what: Effect | Generator[Effect, Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class First:
+    """Wait until the first of several tasks is done; gives it, or None when ``timeout`` seconds pass before."""
+
+    tasks: tuple[Task, ...]
+    timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Wait for some seconds."""
+
+    seconds: float
+
+
+Effect: TypeAlias = Open | Read | Close | Do | Start | First | Sleep
+Flow: TypeAlias = Generator[Any, Any, R]
+"""A generator that yields effects, and events for whoever listens; returns an R. Each effect's outcome is sent or thrown in."""

@@ -1,0 +1,170 @@
+"""Bytes of a response -> the JSON events in it, whole body or server-sent events, however the bytes are split.
+
+The format is read off the first bytes and not off the headers: servers send streams as ``text/plain``, whole bodies where
+a stream was asked for, and error pages with status 200.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import jiter
+from typing_extensions import override
+
+from polycall.errors import TransportError
+from polycall.types import JsonObject, is_object
+
+_BOM: Final = b"\xef\xbb\xbf"
+_DONE: Final = b"[DONE]"
+_LONGEST_INTEGER: Final = 4_300
+
+
+class Framing:
+    """Splits one response into events. Feed it what arrives, then close it.
+
+    Attributes:
+        done: Whether the ``[DONE]`` marker was read: the stream ended as it should.
+        whole: Whether the response is one JSON body; None while nothing but white space has arrived.
+    """
+
+    __slots__ = ("_data", "_parts", "_start", "done", "whole")
+
+    def __init__(self) -> None:
+        """Start at the first byte of a response."""
+        self.done = False
+        self.whole: bool | None = None
+        self._parts: list[bytes] = []  # of a whole body, or of a line that is not complete
+        self._data: list[bytes] = []  # the data lines of the event that is not complete
+        self._start = b""
+
+    def feed(self, chunk: bytes | Mapping[str, Any]) -> Iterator[JsonObject]:
+        """Yield the events that ``chunk`` completes. An SDK that parses by itself feeds mappings.
+
+        Raises:
+            TransportError: What arrives is no JSON object, or nothing that a service sends.
+        """
+        if not isinstance(chunk, bytes):
+            yield dict(chunk)
+            return
+        if self.whole is None:
+            chunk = self._sniff(chunk)
+        if self.whole:
+            self._parts.append(chunk)
+        elif self.whole is False:
+            yield from self._lines(chunk)
+
+    def close(self) -> Iterator[JsonObject]:
+        """Yield what the end of the response completes.
+
+        Raises:
+            TransportError: A whole body is no JSON object. The unfinished event of a stream that broke off is dropped.
+        """
+        if self.whole:
+            yield parse_event(b"".join(self._parts))
+        elif self.whole is False:
+            yield from self._lines(b"\n")
+            try:
+                last = self._event()
+            except TransportError:
+                return  # cut inside an event: the missing end of the answer tells the story
+            if last is not None:
+                yield last
+
+    def _sniff(self, chunk: bytes) -> bytes:
+        start = (self._start + chunk).removeprefix(_BOM).lstrip()
+        if not start or _BOM.startswith(start):
+            self._start += chunk
+            return b""
+        if start.startswith(b"<"):
+            message = "the server answered with an HTML page instead of JSON: check base_url and what stands between"
+            raise TransportError(message, body=start[:2000].decode(errors="replace"))
+        self.whole = start[:1] in b'{["'
+        self._start = b""
+        return start
+
+    def _lines(self, chunk: bytes) -> Iterator[JsonObject]:
+        if b"\n" not in chunk and b"\r" not in chunk:
+            self._parts.append(chunk)
+            return
+        if self._parts:
+            chunk = b"".join((*self._parts, chunk))
+            self._parts.clear()
+        lines = chunk.splitlines(keepends=True)
+        if not lines[-1].endswith(b"\n"):  # a line at the end may go on, and so may a lone CR (as CR LF)
+            self._parts.append(lines.pop())
+        for raw in lines:
+            line = raw.rstrip(b"\r\n")
+            if line.startswith(b"data:"):
+                self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+            elif not line and self._data and (event := self._event()) is not None:
+                yield event
+
+    def _event(self) -> JsonObject | None:
+        if not self._data:
+            return None
+        data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+        self._data = []
+        if data.strip() == _DONE:
+            self.done = True
+            return None
+        return parse_event(data) if data.strip() else None
+
+
+def parse_event(data: bytes) -> JsonObject:
+    """Parse one JSON object.
+
+    Raises:
+        TransportError: ``data`` is not JSON, or no object.
+    """
+    try:
+        event = jiter.from_json(data, catch_duplicate_keys=True, cache_mode="keys")
+    except ValueError:
+        event = _parse_leniently(data)
+    if not is_object(event):
+        message = f"the server answered with a JSON {type(event).__name__} instead of an object"
+        raise TransportError(message, body=data[:2000].decode(errors="replace"))
+    return event
+
+
+def _parse_leniently(data: bytes) -> Any:
+    """Parse what strict JSON refuses, so that one bad call does not take the others of its event with it.
+
+    Lone surrogates pass, and so do repeated keys and integers too long to read: `arguments_text` writes those back in a form that
+    the check of the arguments refuses.
+    """
+    try:
+        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_pairs, parse_int=_integer)
+    except (ValueError, RecursionError) as error:
+        reason = "it nests too deep" if isinstance(error, RecursionError) else "it is not JSON, or cut"
+        message = f"the server's answer cannot be read: {reason}" if data.strip() else "the server's answer is empty"
+        raise TransportError(message, body=data[:2000].decode(errors="replace")) from None
+
+
+class _Repeated(dict[str, Any]):
+    """An object with repeated keys; its items are all the pairs, so that it is written back as it was."""
+
+    __slots__ = ("_given",)
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self._given = pairs
+
+    @override
+    def items(self) -> Any:  # what json.dumps reads
+        return self._given
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    plain = dict(pairs)
+    return plain if len(plain) == len(pairs) else _Repeated(pairs)
+
+
+def _integer(digits: str) -> float | int:
+    return int(digits) if len(digits) <= _LONGEST_INTEGER else float("nan")
+
+
+def arguments_text(arguments: object) -> str:
+    """Write arguments that came as JSON values back as JSON text; what strict JSON cannot say is refused later, by the check."""
+    return json.dumps(arguments, ensure_ascii=False)

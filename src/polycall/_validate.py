@@ -1,0 +1,203 @@
+"""A complete tool call -> a checked call: a value or an error. The only place that says "this call is bad"."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, get_args
+
+import jiter
+from pydantic import ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownError, to_json
+from pydantic_core.core_schema import CoreSchemaType, ErrorType
+
+from polycall._arguments import SchemaMismatch
+from polycall._dialects import take_out_nulls
+from polycall._tools import Offered, Toolset
+from polycall.call import Call, Outcome
+from polycall.errors import ArgumentProblem, CallError, CutOffError, InvalidArgumentsError, UnknownToolError
+from polycall.types import JsonObject, ToolCall, is_array, is_object
+
+_OWN_KINDS: Final = frozenset(get_args(ErrorType)) - {"value_error", "assertion_error", "json_invalid"}
+_QUOTING: Final = frozenset({"error", "encoding_error", "tz_actual", "attribute"})
+"""What in the context of pydantic's errors may quote the arguments."""
+_CORE_KINDS: Final = frozenset(get_args(CoreSchemaType)) | {"constrained", "function", "lax", "json"}
+_REPEATED_KEY: Final = re.compile(r'^Detected duplicate key "(.*)" at line', re.DOTALL)
+_NO_ARGUMENTS: Final = frozenset({"", "null"})
+"""How models write a call without arguments, besides an empty object."""
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Checking:
+    """How the calls of one request are checked.
+
+    Attributes:
+        allowed: Wire names of the only tools that may be called; None allows all of ``tools``.
+        nulled: The schemas as sent, by wire name, of the tools where null is the way to leave a field out.
+        strict: Whether JSON values must be of the schema's types as they are; False lets pydantic convert them.
+        context: What the user's validators see as ``info.context``.
+    """
+
+    tools: Toolset
+    allowed: frozenset[str] | None = None
+    nulled: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Any])
+    strict: bool = True
+    context: object = None
+
+
+def validate(call: ToolCall, checking: Checking) -> Call[Any]:
+    """Check one call. Never raises: what is wrong with the call is its error."""
+    offered = checking.tools.find(call.name)
+    if offered is None or (checking.allowed is not None and call.name not in checking.allowed):
+        known = [tool for tool in checking.tools.schemas if checking.allowed is None or tool.wire_name in checking.allowed]
+        names = ", ".join(tool.name for tool in known)
+        reason = (
+            f"no such tool was offered; offered were: {names}" if call.name else f"the call names no tool; offered were: {names}"
+        )
+        return _bad(call, UnknownToolError, reason, None)
+    if call.cut is not None:
+        return _bad(call, CutOffError, f"the answer was cut inside this call: {call.cut}", offered)
+    try:
+        text = call.arguments.strip()
+        value = _value("{}" if text in _NO_ARGUMENTS else text, offered, checking)
+    except _Refused as refused:
+        reason = "; ".join(str(problem) for problem in refused.problems)
+        bad = _bad(call, InvalidArgumentsError, reason, offered)
+        if isinstance(bad.error, InvalidArgumentsError):
+            bad.error.with_problems(refused.problems).__cause__ = refused.cause
+        return bad
+    return Call(call.index, call.id, offered.schema.name, call.arguments, "ok", None, value, offered.source)
+
+
+class _Refused(Exception):  # noqa: N818  # never leaves this file
+    def __init__(self, problems: Sequence[ArgumentProblem], cause: ValidationError | None = None) -> None:
+        super().__init__()
+        self.problems = tuple(problems)
+        self.cause = cause
+
+
+def _bad(call: ToolCall, kind: type[CallError], reason: str, offered: Offered | None) -> Call[Any]:
+    name = call.name if offered is None else offered.schema.name
+    error = kind(reason, index=call.index, tool=name, id=call.id, arguments=call.arguments)
+    outcome: Outcome = "unknown" if kind is UnknownToolError else "cut off" if kind is CutOffError else "invalid"
+    return Call(call.index, call.id, name, call.arguments, outcome, error, None, None if offered is None else offered.source)
+
+
+def _value(text: str, offered: Offered, checking: Checking) -> Any:
+    """Return the value; text and scan first, so that one validation by pydantic-core on the raw text is all that is left."""
+    arguments = _scan(text, offered)
+    sent = checking.nulled.get(offered.schema.wire_name)
+    if sent is not None and "null" in text and take_out_nulls(arguments, sent):
+        text = to_json(arguments).decode()
+    try:
+        try:
+            return offered.arguments.check(text, strict=checking.strict, context=checking.context)
+        except (ValidationError, SchemaMismatch) as error:
+            if not _admit_integers(arguments, _paths(error)):
+                raise
+        return offered.arguments.check(to_json(arguments).decode(), strict=checking.strict, context=checking.context)
+    except ValidationError as error:
+        problems = [_problem(details, offered) for details in error.errors(include_url=False)]
+        raise _Refused(problems, _without_input(error, problems)) from None
+    except SchemaMismatch as error:
+        problems = [ArgumentProblem(_joined(path, offered), text, text) for path, text in error.found]
+        raise _Refused(problems) from None
+    except Exception as error:  # noqa: BLE001  # validators are the user's code
+        reason = f"the tool's own check failed with {type(error).__name__}"
+        raise _Refused([ArgumentProblem("", reason, f"{reason}: {error}")]) from None
+
+
+def _scan(text: str, offered: Offered) -> JsonObject:
+    """Parse strict JSON: no NaN, no lone surrogates, no repeated keys, an object."""
+    try:
+        arguments = jiter.from_json(text.encode(), catch_duplicate_keys=True, allow_inf_nan=False, cache_mode="keys")
+    except UnicodeEncodeError:
+        reason = detail = "the arguments are not valid JSON: a lone surrogate"
+    except ValueError as error:
+        detail = f"the arguments are not valid JSON: {error}"
+        repeated = _REPEATED_KEY.match(str(error))
+        known = repeated is not None and repeated[1] in offered.names
+        key = repr(repeated[1]) if repeated is not None and known else "a key"
+        reason = detail if repeated is None else f"the arguments are not valid JSON: {key} is there twice"
+    else:
+        if is_object(arguments):
+            return arguments
+        reason = detail = f"the arguments are a JSON {_json_type(arguments)}, not an object"
+    raise _Refused([ArgumentProblem("", reason, detail)])
+
+
+def _admit_integers(arguments: JsonObject, paths: list[Path]) -> bool:
+    """Write numbers like ``1.0`` as integers where pydantic's strict mode stumbled over one: for JSON Schema it is an integer."""
+    changed = False
+    for path in paths:
+        holder, key = _locate(arguments, path)
+        if holder is not None and isinstance(holder[key], float) and holder[key].is_integer():
+            holder[key] = int(holder[key])
+            changed = True
+    return changed
+
+
+def _locate(arguments: JsonObject, path: Path) -> tuple[Any, Any]:
+    """Return the container and key that a path of pydantic ends at; steps that are no key (a union's tag) are passed over."""
+    holder: Any = None
+    key: Any = None
+    at: Any = arguments
+    for step in path:
+        if _holds(at, step):
+            holder, key, at = at, step, at[step]
+    return holder, key
+
+
+def _holds(at: Any, step: str | int) -> bool:
+    if is_object(at):
+        return step in at
+    return is_array(at) and isinstance(step, int) and step < len(at)
+
+
+def _paths(error: ValidationError | SchemaMismatch) -> list[Path]:
+    if isinstance(error, SchemaMismatch):
+        return [path for path, _ in error.found]
+    return [details["loc"] for details in error.errors(include_url=False, include_context=False, include_input=False)]
+
+
+def _problem(details: Any, offered: Offered) -> ArgumentProblem:
+    """Describe one of pydantic's errors; the reason leaves out what may quote the arguments."""
+    kind, context = details["type"], details.get("ctx", {})
+    if kind not in _OWN_KINDS:
+        reason = "refused by the tool's own check"
+    elif kind == "union_tag_invalid":
+        reason = f"its {context['discriminator']} is none of {context['expected_tags']}"
+    else:
+        told = {key: "..." if key in _QUOTING else value for key, value in context.items()}
+        reason = PydanticKnownError(kind, told or None).message()
+    return ArgumentProblem(_joined(details["loc"], offered), reason, f"{'.'.join(map(str, details['loc']))}: {details['msg']}")
+
+
+def _without_input(error: ValidationError, problems: list[ArgumentProblem]) -> ValidationError:
+    """Return pydantic's error without the arguments, so that no traceback shows them."""
+    own_error: Any = PydanticCustomError  # typed for literal texts only
+    lines: list[InitErrorDetails] = [
+        {"type": own_error(details["type"], problem.reason), "loc": details["loc"], "input": None}
+        for details, problem in zip(error.errors(include_url=False), problems, strict=True)
+    ]
+    return ValidationError.from_exception_data(error.title, lines, "json", hide_input=True)
+
+
+def _joined(path: Path, offered: Offered) -> str:
+    """Write a path; a key that the model made up is a ``?``, as it may be anything."""
+    known = offered.names
+    return ".".join(str(step) if isinstance(step, int) or step in known or _is_label(step) else "?" for step in path)
+
+
+def _is_label(step: str) -> bool:
+    """Whether this is pydantic's own name for a member of a union or for a key, as in ``list[int]`` or ``[key]``."""
+    return step == "[key]" or re.split(r"[-\[]", step, maxsplit=1)[0] in _CORE_KINDS
+
+
+def _json_type(value: object) -> str:
+    if isinstance(value, bool):
+        return "boolean"
+    return "array" if is_array(value) else "string" if isinstance(value, str) else "number"

@@ -1,0 +1,136 @@
+"""What exists only so that programs written for Instructor run unchanged: its modes, hooks and method paths."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, Final, Self
+
+from polycall.errors import UsageError
+
+__all__ = ["Hooks", "InstructorNames", "Mode", "check_mode"]
+
+HOOKS: Final = (
+    "completion:kwargs",
+    "completion:response",
+    "completion:error",
+    "completion:last_attempt",
+    "parse:error",
+)
+
+
+class Mode(StrEnum):
+    """What kind of client is wrapped. The client object says so itself: a mode is optional, and only checked to fit."""
+
+    TOOLS = "tool_call"
+    TOOLS_STRICT = "tools_strict"
+    PARALLEL_TOOLS = "parallel_tool_call"
+
+
+_FITS: Final = {Mode.TOOLS: {"openai"}, Mode.TOOLS_STRICT: {"openai"}, Mode.PARALLEL_TOOLS: {"openai"}}
+
+
+def check_mode(mode: object, provider: str) -> None:
+    """Check that a mode fits the client.
+
+    Raises:
+        UsageError: It does not, or is no mode.
+    """
+    if mode is None:
+        return
+    if not isinstance(mode, Mode):
+        message = (
+            f"mode={mode!r} is not understood: leave it out, the client says what it is, or write polycall.Mode.PARALLEL_TOOLS"
+        )
+        raise UsageError(message)
+    if provider not in _FITS[mode]:
+        message = f"mode={mode} does not fit a client of {provider}: leave it out"
+        raise UsageError(message)
+
+
+class Hooks:
+    """Functions to call when something happens. A hook that fails warns and changes nothing."""
+
+    def __init__(self) -> None:
+        """Start without hooks."""
+        self._handlers: dict[str, list[Callable[..., Any]]] = {}
+
+    def on(self, name: str, handler: Callable[..., Any]) -> None:
+        """Add a function for ``name``.
+
+        Raises:
+            UsageError: Nothing of that name ever happens.
+        """
+        self._known(name)
+        self._handlers.setdefault(name, []).append(handler)
+
+    def off(self, name: str, handler: Callable[..., Any]) -> None:
+        """Take a function out again; one that was never added is no matter."""
+        self._known(name)
+        if handler in self._handlers.get(name, ()):
+            self._handlers[name].remove(handler)
+
+    def clear(self, name: str | None = None) -> None:
+        """Take out all functions, or all for ``name``."""
+        if name is None:
+            self._handlers.clear()
+        else:
+            self._known(name)
+            self._handlers.pop(name, None)
+
+    def tell(self, name: str, make: Callable[[], Any]) -> None:
+        """Call the functions for ``name``; ``make`` makes what they are told, and is called only when one listens."""
+        for handler in tuple(self._handlers.get(name, ())):
+            try:
+                told = make()
+                if name == "completion:kwargs":
+                    handler(**told)
+                else:
+                    handler(told)
+            except Exception as error:  # noqa: BLE001  # a hook only watches
+                warnings.warn(f"the hook for {name!r} failed: {type(error).__name__}", RuntimeWarning, stacklevel=2)
+
+    def _known(self, name: str) -> None:
+        if name not in HOOKS:
+            message = f"there is no hook {name!r}: there are {', '.join(HOOKS)}"
+            raise UsageError(message)
+
+
+class InstructorNames:
+    """The names by which programs written for Instructor reach a client's methods."""
+
+    _hooks: Hooks
+
+    @property
+    def chat(self) -> Self:
+        """The client itself, for ``client.chat.completions.create``."""
+        return self
+
+    @property
+    def completions(self) -> Self:
+        """The client itself, for ``client.chat.completions.create``."""
+        return self
+
+    @property
+    def messages(self) -> Self:
+        """The client itself, for ``client.messages.create``."""
+        return self
+
+    def on(self, name: str, handler: Callable[..., Any]) -> None:
+        """Call ``handler`` whenever ``name`` happens.
+
+        Args:
+            name: ``completion:kwargs`` (gets the arguments that are sent), ``completion:response`` (the SDK's response object),
+                ``completion:error``, ``completion:last_attempt`` and ``parse:error`` (the exception).
+            handler: A plain function; what it returns is ignored, and when it fails that is a warning.
+        """
+        self._hooks.on(name, handler)
+
+    def off(self, name: str, handler: Callable[..., Any]) -> None:
+        """Stop calling ``handler`` for ``name``."""
+        self._hooks.off(name, handler)
+
+    def clear(self, name: str | None = None) -> None:
+        """Stop calling all handlers, or all for ``name``."""
+        self._hooks.clear(name)

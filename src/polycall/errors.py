@@ -1,0 +1,207 @@
+"""The error tree.
+
+```
+PolycallError
+├── UsageError                  the calling code is wrong; raised before anything is sent
+├── TransportError              no usable response
+│   └── DeadlineError           `timeout=` ran out
+├── CallErrors                  also an ExceptionGroup; `.calls` holds everything, the good calls too
+└── CallError                   one call, or one gap, is bad: a value in its place
+    ├── UnknownToolError        a tool that was not offered
+    ├── InvalidArgumentsError   the arguments are not JSON, or do not fit the schema
+    ├── CutOffError             the answer ends inside this call, or (index == number of calls) between calls
+    ├── RefusalError            the model declines
+    └── NoCallsError            calls were required and none came
+```
+
+No error of polycall holds a key or a prompt. The arguments of a call are in the attribute `arguments`, as data: never in `str`,
+`repr`, a traceback or a pickle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from polycall.call import Calls
+
+__all__ = [
+    "ArgumentProblem",
+    "CallError",
+    "CallErrors",
+    "CutOffError",
+    "DeadlineError",
+    "InvalidArgumentsError",
+    "NoCallsError",
+    "PolycallError",
+    "RefusalError",
+    "TransportError",
+    "UnknownToolError",
+    "UsageError",
+]
+
+_LONGEST_NAME: Final = 64
+
+
+class PolycallError(Exception):
+    """Base of every error that polycall raises itself."""
+
+
+class UsageError(PolycallError):
+    """The calling code is wrong. Raised before anything is sent; the text says what to write instead."""
+
+
+class TransportError(PolycallError):
+    """No usable response came back: empty, not JSON, an error body with status 200, no choices.
+
+    Attributes:
+        status: The HTTP status, None where there is none.
+        body: The start of what came instead (at most 2,000 characters), as data. Not part of the text or the pickle.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, body: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = body
+
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, {"status": self.status, "body": None})
+
+
+class DeadlineError(TransportError):
+    """`timeout=` ran out before the answer was complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentProblem:
+    """One thing that is wrong with a call's arguments.
+
+    Attributes:
+        field: Where: names and positions joined by dots (``stops.1.city``), empty for the arguments as a whole.
+        reason: What is wrong, in words that hold no part of the arguments.
+        detail: The same as the checker said it; it may quote the arguments, and is left out of pickles.
+    """
+
+    field: str
+    reason: str
+    detail: str
+
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.field, self.reason, self.reason)
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.field}: {self.reason}" if self.field else self.reason
+
+    @override
+    def __repr__(self) -> str:
+        return f"ArgumentProblem({str(self)!r})"
+
+
+class CallError(PolycallError):
+    """One call, or one gap, of a response is bad.
+
+    Attributes:
+        index: The call's position in the response; the number of calls where the error belongs to no call.
+        tool: The tool's name as the model wrote it, None where the error belongs to no call.
+        id: The provider's id of the call, None where there is none.
+        reason: What is wrong, in words that hold no part of the arguments.
+        arguments: The raw text of the arguments, as data; None where there is none, and after unpickling.
+    """
+
+    def __init__(
+        self, reason: str, *, index: int, tool: str | None = None, id: str | None = None, arguments: str | None = None
+    ) -> None:
+        super().__init__(f"call {index} ({_short(tool)}): {reason}" if tool is not None else reason)
+        self.reason = reason
+        self.index = index
+        self.tool = tool
+        self.id = id
+        self.arguments = arguments
+
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {name: value for name, value in self.__dict__.items() if not name.startswith("__")}
+        return _rebuild, (type(self), self.args, {**state, "arguments": None})
+
+
+class UnknownToolError(CallError):
+    """The model called a tool that was not offered. Names match exactly."""
+
+
+class InvalidArgumentsError(CallError):
+    """The arguments are not strict JSON, or do not fit the tool's schema.
+
+    Attributes:
+        problems: What is wrong, one entry per place; never empty.
+    """
+
+    problems: tuple[ArgumentProblem, ...] = ()
+
+    def with_problems(self, problems: Sequence[ArgumentProblem]) -> Self:
+        """Attach ``problems`` and return the same error."""
+        self.problems = tuple(problems)
+        return self
+
+
+class CutOffError(CallError):
+    """The answer was cut: inside this call, or between calls, where `index` is the number of calls."""
+
+
+class RefusalError(CallError):
+    """The model declined to answer; ``calls.text`` has its words."""
+
+
+class NoCallsError(CallError):
+    """A call was required, and the model made none."""
+
+
+class CallErrors(PolycallError, ExceptionGroup[CallError]):  # noqa: N818  # several, so plural
+    """Calls of one response are bad. An `ExceptionGroup` of `CallError`, in the model's order.
+
+    Attributes:
+        calls: Everything that came back: good values, errors in their places, text and usage. None after unpickling.
+    """
+
+    calls: Calls[Any] | None
+
+    def __new__(cls, message: str, exceptions: Sequence[CallError], calls: Calls[Any] | None = None) -> Self:
+        """Make the group; ``exceptions`` must not be empty."""
+        group = super().__new__(cls, message, exceptions)
+        group.calls = calls
+        return group
+
+    def __init__(self, message: str, exceptions: Sequence[CallError], calls: Calls[Any] | None = None) -> None:  # noqa: ARG002  # see __new__
+        super().__init__(message, exceptions)
+
+    @override
+    def derive(self, excs: Sequence[CallError], /) -> CallErrors:  # type: ignore[override]  # keeps to one member type
+        return CallErrors(self.message, excs, self.calls)
+
+    @override
+    def __str__(self) -> str:
+        listed = "; ".join(str(error) for error in self.exceptions[:5])
+        more = len(self.exceptions) - 5
+        return f"{self.message}: {listed}" + (f"; and {more} more" if more > 0 else "")
+
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.message, list(self.exceptions))
+
+
+def _rebuild(kind: type[PolycallError], args: tuple[Any, ...], state: dict[str, Any]) -> PolycallError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+def _short(name: str) -> str:
+    """A tool's name fit for one line of text: the model may have written anything there."""
+    return name if len(name) <= _LONGEST_NAME and name.isprintable() else ascii(name[:_LONGEST_NAME])

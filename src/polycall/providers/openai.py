@@ -1,0 +1,321 @@
+"""OpenAI chat completions: the OpenAI and Azure SDK clients, and every server that speaks the format.
+
+Sources: OpenAI's API reference, "Create chat completion" and "Streaming"; deviations of other servers as recorded in
+``tests/wire/openai_chat``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from pydantic_core import to_json
+
+from polycall._dialect_llamacpp import grammar_schema
+from polycall._dialects import Dialected, openai_strict
+from polycall._framing import arguments_text
+from polycall._services import OPENAI, Service
+from polycall.call import Answer
+from polycall.errors import TransportError
+from polycall.provider import Encoded, Reply
+from polycall.types import (
+    CallDelta,
+    JsonObject,
+    Message,
+    Refusal,
+    Request,
+    Stop,
+    TextDelta,
+    ToolCall,
+    ToolSchema,
+    Usage,
+    WireItem,
+    is_array,
+    is_mapping,
+    is_object,
+)
+
+_TRANSPORT: Final = frozenset({"extra_headers", "extra_query", "extra_body", "timeout"})
+_ENTRY: Final = frozenset({"index", "id", "type", "function", "custom"})
+_CUTS: Final = {"length": "the token limit was reached", "content_filter": "the content filter stepped in"}
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAIChat:
+    """The chat completions format, as one service speaks it."""
+
+    service: Service = OPENAI
+    name: str = "openai"
+
+    def encode(self, request: Request, *, stream: bool) -> Encoded:
+        """Put a request into the body of ``POST /chat/completions``."""
+        choice = request.tool_choice
+        named = choice.allowed is not None and choice.forced and len(choice.allowed) == 1
+        native = choice.allowed is None or (self.service.named_choice if named else self.service.allowed_tools)
+        tools = request.tools
+        if not native:
+            tools = tuple(tool for tool in tools if tool.wire_name in (choice.allowed or ()))
+        offered = _offered(tools, self.service, request.schema_strict)
+        body: JsonObject = {"model": request.model, "messages": list(request.messages), "tools": offered.tools}
+        if native and choice.allowed is not None:
+            functions = [{"type": "function", "function": {"name": name}} for name in choice.allowed]
+            allowed = {"type": "allowed_tools", "allowed_tools": {"mode": choice.mode, "tools": functions}}
+            body["tool_choice"] = functions[0] if named else allowed
+        elif choice.mode != "auto":
+            body["tool_choice"] = choice.mode
+        parallel = self.service.parallel if request.parallel is None else request.parallel
+        if parallel is not None:
+            body["parallel_tool_calls"] = parallel
+        if stream:
+            body["stream"] = True
+            if self.service.stream_usage:
+                body["stream_options"] = {"include_usage": True}
+        body |= {key: value for key, value in request.options.items() if key not in _TRANSPORT}
+        transport = {key: value for key, value in request.options.items() if key in _TRANSPORT}
+        return Encoded(body, tuple(request.messages), offered.nulled, offered.json, transport)
+
+    def send(self, client: Any, encoded: Encoded, *, stream: bool) -> Any:  # noqa: ARG002  # the body says it already
+        """Call the SDK for its raw response; `LegacyAPIResponse`, or its coroutine."""
+        return client.chat.completions.with_raw_response.create(**encoded.body, **encoded.transport)
+
+    def open(self, raw: Any) -> Reply:
+        """Wrap the SDK's raw response: the bytes of a stream as they come, a whole body at once."""
+        response = raw.http_response
+        if response.is_closed:
+            return Reply(iter((raw.content,)), lambda: None, raw.status_code, lambda _: raw.parse())
+        completion: Any = sys.modules[f"{type(raw).__module__.partition('.')[0]}.types.chat"]
+        asynchronous = hasattr(response.stream, "__aiter__")
+        chunks = response.aiter_bytes() if asynchronous else response.iter_bytes()
+        close = response.aclose if asynchronous else response.close
+        return Reply(chunks, close, raw.status_code, lambda body: completion.ChatCompletion.construct(**body))
+
+    def decoder(self) -> ChatDecoder:
+        """Return the reader of one response."""
+        return ChatDecoder()
+
+    def results(self, answers: Sequence[Answer]) -> list[Message]:
+        """Return one ``tool`` message per call."""
+        return [{"role": "tool", "tool_call_id": answer.call.id, "content": answer.content} for answer in answers]
+
+
+provider: Final = OpenAIChat()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Offered:
+    tools: list[JsonObject]
+    nulled: Mapping[str, Mapping[str, Any]]
+    json: bytes
+
+
+@lru_cache(maxsize=512)
+def _offered(tools: tuple[ToolSchema, ...], service: Service, strict: bool) -> _Offered:  # noqa: FBT001  # a key of the cache
+    entries: list[JsonObject] = []
+    nulled: dict[str, Mapping[str, Any]] = {}
+    for tool in tools:
+        dialected = Dialected(tool.schema, ("not asked for",))
+        if service.grammar:
+            sent, dropped = grammar_schema(dict(tool.schema))
+            dialected = Dialected(sent, dropped=dropped)
+        elif strict and service.strict:
+            dialected = openai_strict(tool.schema)
+        function: JsonObject = {"name": tool.wire_name}
+        if tool.description:
+            function["description"] = tool.description
+        function["parameters"] = dialected.schema
+        if not dialected.refused and not service.grammar:
+            function["strict"] = True
+        if dialected.nulled:
+            nulled[tool.wire_name] = dialected.schema
+        entries.append({"type": "function", "function": function})
+    return _Offered(entries, nulled, to_json(entries))
+
+
+class ChatDecoder:
+    """Reads one chat completion, whole or in chunks."""
+
+    seal_on_close = True
+
+    def __init__(self) -> None:
+        """Start a response."""
+        self.model: str | None = None
+        self._whole: JsonObject | None = None
+        self._head: JsonObject = {}
+        self._choices: dict[int, _Choice] = {}
+
+    def feed(self, event: JsonObject, *, whole: bool) -> Iterable[WireItem]:
+        """Return what is in one chunk, or in a whole body."""
+        error = event.get("error")
+        if error:
+            if whole:
+                raise TransportError(f"the server answered with an error: {_error_text(error)}", body=str(error)[:2000])
+            return [Stop(None, f"the server reported an error: {_error_text(error)}")]
+        choices = event.get("choices")
+        if whole:
+            self._whole = event
+            if not is_array(choices) or not choices:
+                raise TransportError("the server's answer has no choices", body=str(event)[:2000])
+        if self.model is None and isinstance(event.get("model"), str):
+            self.model = event["model"]
+        if not self._head:
+            self._head = {key: value for key, value in event.items() if key not in {"choices", "usage"}}
+        return self._items(event, choices, whole=whole)
+
+    def turn(self, calls: Sequence[ToolCall]) -> list[Message]:
+        """Return the assistant's message, with every field that the server sent, reasoning included."""
+        choice = min(self._choices, default=0)
+        message = self._message(choice, [])
+        kept = {
+            key: value for key, value in message.items() if value not in (None, []) and key not in {"tool_calls", "function_call"}
+        }
+        turn: JsonObject = {**kept, "role": "assistant", "content": message.get("content")}
+        if calls:
+            turn["tool_calls"] = [_entry(call) for call in calls]
+        elif turn["content"] is None:
+            turn["content"] = ""
+        return [turn]
+
+    def body(self, calls: Sequence[ToolCall]) -> JsonObject:
+        """Return the whole body; a stream's chunks are folded into one."""
+        if self._whole is not None:
+            return self._whole
+        choices = [
+            {"index": index, "message": self._message(index, calls), "finish_reason": choice.finish, "logprobs": None}
+            for index, choice in sorted(self._choices.items())
+        ]
+        return {**self._head, "object": "chat.completion", "choices": choices}
+
+    def _message(self, index: int, calls: Sequence[ToolCall]) -> JsonObject:
+        message: JsonObject = {"role": "assistant", "content": None}
+        if index in self._choices:
+            message |= self._choices[index].message()
+        mine = [_entry(call) for call in calls if call.choice == index]
+        return {**message, "tool_calls": mine} if mine else message
+
+    def _items(self, event: JsonObject, choices: object, *, whole: bool) -> Iterator[WireItem]:
+        for position, choice in enumerate(choices if is_array(choices) else ()):
+            if is_object(choice):
+                number = choice.get("index")
+                yield from self._choice(choice, number if isinstance(number, int) else position, whole=whole)
+        usage = event.get("usage")
+        if is_object(usage):
+            self._head["usage"] = usage
+            yield _usage(usage)
+
+    def _choice(self, choice: JsonObject, number: int, *, whole: bool) -> Iterator[WireItem]:
+        seen = self._choices.setdefault(number, _Choice())
+        delta = choice.get("delta") or choice.get("message")
+        if is_object(delta):
+            seen.fold(delta)
+            if number == min(self._choices):
+                if delta.get("content"):
+                    yield TextDelta(_text(delta["content"]))
+                if isinstance(delta.get("refusal"), str) and delta["refusal"]:
+                    yield Refusal(delta["refusal"])
+            yield from _call_deltas(delta, number, whole=whole)
+        finish = choice.get("finish_reason")
+        if isinstance(finish, str):
+            seen.finish = finish
+            yield Stop(finish, f"{_CUTS[finish]} ({finish})" if finish in _CUTS else None)
+
+
+class _Choice:
+    """What one choice has said beside its calls, put together when asked for."""
+
+    def __init__(self) -> None:
+        self.finish: str | None = None
+        self._texts: dict[str, list[str]] = {}
+        self._lists: dict[str, list[Any]] = {}
+        self._others: JsonObject = {}
+
+    def fold(self, delta: JsonObject) -> None:
+        for key, value in delta.items():
+            if key in {"tool_calls", "role"} or value is None:
+                continue
+            if isinstance(value, str):
+                self._texts.setdefault(key, []).append(value)
+            elif is_array(value):
+                self._lists.setdefault(key, []).extend(value)
+            elif key != "function_call":
+                self._others[key] = value
+
+    def message(self) -> JsonObject:
+        return {**self._others, **self._lists, **{key: "".join(pieces) for key, pieces in self._texts.items()}}
+
+
+def _call_deltas(delta: JsonObject, choice: int, *, whole: bool) -> Iterator[CallDelta]:
+    legacy = delta.get("function_call")
+    if is_object(legacy) and any(legacy.values()):  # Snowflake sends one with empty fields beside every answer
+        yield _call_delta({"function": legacy}, (choice, "function_call"), choice)
+    entries = delta.get("tool_calls")
+    for position, entry in enumerate(entries if is_array(entries) else ()):
+        if not is_object(entry):
+            yield CallDelta((choice, "malformed", position), arguments=arguments_text(entry), whole=True, choice=choice)
+        elif not _is_custom(entry):
+            index = entry.get("index")
+            key = (choice, index) if isinstance(index, int | float | str) else None
+            yield _call_delta(entry, ("whole", choice, position) if whole else key, choice)
+
+
+def _is_custom(entry: JsonObject) -> bool:
+    """Whether this is a call of a free-form tool, which only the caller can have offered and only the SDK's object shows."""
+    custom = entry.get("custom")  # Snowflake sends one with empty fields in every call
+    return entry.get("type") == "custom" or (is_object(custom) and any(custom.values()))
+
+
+def _call_delta(entry: JsonObject, key: Any, choice: int) -> CallDelta:
+    function = entry.get("function")
+    function = function if is_object(function) else {}
+    name, call_id, arguments = function.get("name"), entry.get("id"), function.get("arguments")
+    whole = arguments is not None and not isinstance(arguments, str)
+    text = arguments_text(arguments) if whole else arguments or ""
+    extra = {name: value for name, value in entry.items() if name not in _ENTRY and value is not None}
+    return CallDelta(
+        key,
+        str(call_id) if call_id not in (None, "") else None,
+        name if isinstance(name, str) else None,
+        text,
+        whole,
+        choice,
+        extra or None,
+    )
+
+
+def _entry(call: ToolCall) -> JsonObject:
+    return {
+        **call.extra,
+        "id": call.id,
+        "type": "function",
+        "function": {"name": call.name, "arguments": call.arguments},
+    }
+
+
+def _text(content: object) -> str:
+    """Return the text of a content; Mistral and others send a list of parts."""
+    if is_array(content):
+        return "".join(part["text"] for part in content if is_object(part) and isinstance(part.get("text"), str))
+    return content if isinstance(content, str) else ""
+
+
+def _usage(usage: Mapping[str, Any]) -> Usage:
+    def number(holder: object, key: str) -> int | None:
+        value = holder.get(key) if is_mapping(holder) else None
+        return int(value) if isinstance(value, int | float) else None
+
+    return Usage(
+        input_tokens=number(usage, "prompt_tokens"),
+        output_tokens=number(usage, "completion_tokens"),
+        cached_tokens=number(usage.get("prompt_tokens_details"), "cached_tokens"),
+        reasoning_tokens=number(usage.get("completion_tokens_details"), "reasoning_tokens"),
+    )
+
+
+def _error_text(error: object) -> str:
+    """Say what kind of error a server reports; its message may quote the request, so only its type and code are told."""
+    if not is_mapping(error):
+        return "no details"
+    told = [str(error[key]) for key in ("type", "code", "status") if isinstance(error.get(key), str | int)]
+    return ", ".join(told)[:200] or "no details"

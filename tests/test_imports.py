@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+HEAVY = {
+    "anthropic",
+    "boto3",
+    "cohere",
+    "docstring_parser",
+    "google.genai",
+    "groq",
+    "jsonschema_rs",
+    "mistralai",
+    "ollama",
+    "openai",
+    "rich",
+    "typer",
+    "vertexai",
+    "xai_sdk",
+    "xllamacpp",
+}
+
+
+def test_import_loads_no_sdk_and_nothing_heavy():
+    command = [sys.executable, "-I", "-c", "import sys, polycall; print(*sys.modules)"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    loaded = set(run.stdout.split())
+    assert "polycall" in loaded
+    assert not HEAVY & loaded
