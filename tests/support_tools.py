@@ -8,7 +8,8 @@ from typing import Any
 from polycall._tools import Offered, Toolset, toolset
 from polycall._validate import Checking, validate
 from polycall.call import Call
-from polycall.types import JsonObject, ToolCall
+from polycall.providers.openai import OpenAIChat
+from polycall.types import JsonObject, Request, ToolCall
 
 
 def offer(source: Any) -> Offered:
@@ -22,11 +23,12 @@ def schema_of(source: Any) -> JsonObject:
     return schema
 
 
-def check(source: Any, arguments: Any, *, nulled: bool = False, **how: Any) -> Call[Any]:
-    """Check a call of the only tool ``source``; ``nulled`` as if its schema had gone out in the strict dialect."""
+def check(source: Any, arguments: Any, *, sent_strict: bool = False, **how: Any) -> Call[Any]:
+    """Check a call of the only tool ``source``, after its schema went out in OpenAI's strict dialect or as it is."""
     tools = toolset(None, [source])
-    name = tools.schemas[0].wire_name
-    return check_named(tools, name, arguments, nulled=frozenset({name} if nulled else ()), **how)
+    encoded = OpenAIChat().encode(Request(model="m", messages=(), tools=tools.schemas, schema_strict=sent_strict), stream=False)
+    assert encoded.body["tools"][0]["function"].get("strict", False) is sent_strict
+    return check_named(tools, tools.schemas[0].wire_name, arguments, nulled=encoded.nulled, **how)
 
 
 def check_named(tools: Toolset, name: str, arguments: Any, **how: Any) -> Call[Any]:

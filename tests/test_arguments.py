@@ -7,7 +7,7 @@ import enum
 import functools
 import ipaddress
 import uuid
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 import future_tools
 import pydantic
@@ -169,7 +169,7 @@ class Row(TypedDict, total=False):
 
 
 class Line(TypedDict):
-    x: ReadOnly[int]
+    x: Required[int]
     y: NotRequired[str]
 
 
@@ -218,6 +218,24 @@ def test_each_kind_of_type_names_the_bad_field(kind, arguments, field):
     assert [problem.field for problem in check(kind, arguments).error.problems] == [field]
 
 
+@dataclasses.dataclass
+class Special:
+    shared: ClassVar[int] = 3
+    x: int
+    given: dataclasses.InitVar[int]
+    made: int = dataclasses.field(init=False, default=0)
+    named: int = dataclasses.field(kw_only=True)
+
+    def __post_init__(self, given: int) -> None:
+        self.made = given * 2
+
+
+def test_special_fields_of_a_dataclass():
+    assert list(schema_of(Special)["properties"]) == ["x", "given", "named"]
+    value = value_of(Special, {"x": 1, "given": 2, "named": 3})
+    assert (value.x, value.made, value.named) == (1, 4, 3)
+
+
 def test_aliases_are_what_the_model_sees():
     class Aliased(BaseModel):
         model_config = ConfigDict(alias_generator=AliasGenerator(validation_alias=to_camel))
@@ -235,6 +253,14 @@ def test_alias_choices_take_each_name():
 
     assert [value_of(Choosy, {name: 1}).size for name in schema_of(Choosy)["properties"]] == [1]
     assert value_of(Choosy, {"length": 1}).size == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*ReadOnly:UserWarning")
+def test_read_only_says_nothing_about_the_arguments():
+    class Fixed(TypedDict):
+        x: ReadOnly[int]
+
+    assert value_of(Fixed, {"x": 1}) == {"x": 1}
 
 
 def test_extra_keys():
@@ -291,7 +317,7 @@ class Validated(BaseModel):
 
 def test_model_validators_of_every_mode_run():
     value = value_of(Validated, {"ex": 1, "y": "a"})
-    assert (value.x, value.y, value.note) == (1, "A", "after wrapped ")
+    assert (value.x, value.y, value.note) == (1, "A", "wrapped after ")
 
 
 class Known(BaseModel):

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
 from pytest_examples import CodeExample, EvalExample, find_examples
+from support_seed import seed_server
 
 ROOT = Path(__file__).parent.parent
 PAGES = [page for page in (ROOT / "README.md", ROOT / "docs") if page.exists()]
 EXAMPLES = sorted(find_examples(*PAGES), key=lambda example: (example.path, example.start_line))
 
-sys.path.insert(0, str(Path(__file__).parent))
-from support_seed import seed_server  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from support_seed import seed_server
 
-sys.path.insert(0, str(Path(__file__).parent))
-from support_seed import seed_server  # noqa: E402
 
 SYNC = '''
 from __future__ import annotations

@@ -186,7 +186,7 @@ def test_only_what_is_bad_is_a_problem():
 
 
 def test_a_field_left_out_by_null_is_no_problem():
-    error = check(Weather, {"city": 1, "days": None}, nulled=True).error
+    error = check(Weather, {"city": 1, "days": None}, sent_strict=True).error
     assert [problem.field for problem in error.problems] == ["city"]
 
 
@@ -529,23 +529,26 @@ class Assembly(BaseModel):
     part: Part | OtherPart
     parts: list[Part | OtherPart] = []
     name: str | None = "default"
-    deep: dict[str, int] | None = None
 
 
 def test_null_leaves_a_field_out():
-    assert check(Weather, {"city": "Oslo", "days": None}, nulled=True).value == Weather(city="Oslo")
-    assert check(Weather, {"city": None, "days": None}, nulled=True).outcome == "invalid"
+    assert check(Weather, {"city": "Oslo", "days": None}, sent_strict=True).value == Weather(city="Oslo")
+    assert check(Weather, {"city": None, "days": None}, sent_strict=True).outcome == "invalid"
     assert check(Weather, {"city": "Oslo", "days": None}).outcome == "invalid", "the schema that was sent does not take null"
 
 
 def test_null_stays_null_where_the_type_takes_it():
-    assert check(Assembly, {"part": {"a": 1}, "name": None}, nulled=True).value.name is None
+    assert check(Assembly, {"part": {"a": 1}, "parts": None, "name": None}, sent_strict=True).value.name is None
 
 
 def test_null_leaves_a_field_out_inside_lists_and_unions():
-    call = check(Assembly, {"part": {"a": None}, "parts": [{"b": None}, {"a": None}, {"a": 2}], "deep": None}, nulled=True)
-    assert call.value == Assembly(part=Part(), parts=[OtherPart(), Part(), Part(a=2)])
-    assert [type(part) for part in call.value.parts] == [OtherPart, Part, Part]
+    call = check(Assembly, {"part": {"a": None}, "parts": [{"b": "c"}, {"a": None}, {"a": 2}], "name": "n"}, sent_strict=True)
+    assert call.value == Assembly(part=Part(), parts=[OtherPart(b="c"), Part(), Part(a=2)], name="n")
+
+
+def test_all_fields_left_out_of_a_later_branch_of_a_union():
+    call = check(Assembly, {"part": {"b": None}, "parts": None, "name": None}, sent_strict=True)
+    assert call.value.part == OtherPart()
 
 
 class Long(BaseModel):
@@ -562,9 +565,38 @@ class Measure(BaseModel):
     of: Long | Short
 
 
+class Lives(BaseModel):
+    kind: Literal["lives"]
+    n: int = 9
+
+
+class Perhaps(BaseModel):
+    kind: Literal["perhaps"]
+    n: int | None
+
+
+class Pet(BaseModel):
+    pet: Lives | Perhaps
+    many: list[Short] | list[Lives] = []
+
+
+def test_branches_with_the_same_keys_are_told_apart():
+    lives, perhaps = {"kind": "lives", "n": None}, {"kind": "perhaps", "n": None}
+    assert check(Pet, {"pet": lives, "many": None}, sent_strict=True).value == Pet(pet=Lives(kind="lives"))
+    assert check(Pet, {"pet": perhaps, "many": None}, sent_strict=True).value == Pet(pet=Perhaps(kind="perhaps", n=None))
+
+
+def test_lists_of_different_things_are_told_apart():
+    short, lives = {"c": 1, "b": None}, {"kind": "lives", "n": None}
+    pet = Lives(kind="lives", n=1)
+    for many, value in ([short], [Short(c=1)]), ([lives], [Lives(kind="lives")]), ([], []):
+        call = check(Pet, {"pet": {"kind": "lives", "n": 1}, "many": many}, sent_strict=True)
+        assert call.value == Pet(pet=pet, many=value)
+
+
 def test_the_keys_say_which_branch_of_a_union_is_meant():
-    assert check(Measure, {"of": {"a": None, "c": 3}}, nulled=True).value == Measure(of=Long(c=3))
-    assert check(Measure, {"of": {"b": None, "c": 3}}, nulled=True).value == Measure(of=Short(c=3))
+    assert check(Measure, {"of": {"a": None, "c": 3}}, sent_strict=True).value == Measure(of=Long(c=3))
+    assert check(Measure, {"of": {"b": None, "c": 3}}, sent_strict=True).value == Measure(of=Short(c=3))
 
 
 PARTS = Tool(
@@ -586,9 +618,9 @@ PARTS = Tool(
 
 
 def test_null_leaves_a_field_of_a_schema_out():
-    assert check(PARTS, {"u": None, "many": None}, nulled=True).value == {}
-    assert check(PARTS, {"u": 1, "many": [{"k": None}, {"k": "a"}]}, nulled=True).value == {"u": 1, "many": [{}, {"k": "a"}]}
-    assert check(PARTS, {"u": {"k": None, "n": 1}, "many": None}, nulled=True).value == {"u": {"n": 1}}
+    assert check(PARTS, {"u": None, "many": None}, sent_strict=True).value == {}
+    assert check(PARTS, {"u": 1, "many": [{"k": None}, {"k": "a"}]}, sent_strict=True).value == {"u": 1, "many": [{}, {"k": "a"}]}
+    assert check(PARTS, {"u": {"k": None, "n": 1}, "many": None}, sent_strict=True).value == {"u": {"n": 1}}
 
 
 class Named(BaseModel):

@@ -8,8 +8,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Protocol, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, PydanticUserError, RootModel, TypeAdapter, with_config
-from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, PydanticUndefinedAnnotation
+from pydantic import BaseModel, ConfigDict, TypeAdapter, with_config
+from pydantic.errors import PydanticUndefinedAnnotation
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import SchemaValidator
 from typing_extensions import TypedDict, is_typeddict, override
@@ -20,13 +20,6 @@ from polycall._signature import described_parameters, docstring, filled_defaults
 from polycall.call import BoundCall
 from polycall.errors import UsageError
 from polycall.types import JsonObject, is_mapping, is_object, is_sequence
-
-_BROKEN: Final = (
-    PydanticUserError,
-    PydanticSchemaGenerationError,
-    PydanticUndefinedAnnotation,
-    PydanticInvalidForJsonSchema,
-)
 
 
 class Arguments(Protocol):
@@ -89,16 +82,16 @@ class TypeArguments:
         self.description, parameters = described_parameters(docstring(kind)) if described is None else described
         self._kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
         try:
+            if inspect.isclass(self._kind) and issubclass(self._kind, BaseModel):
+                self._kind.model_rebuild()  # says which name is not defined, which an adapter does not
             self._adapter: TypeAdapter[Any] = TypeAdapter(kind)
             self.schema = canonical(self._adapter.json_schema(schema_generator=_Schema), self.name)
             self._lax, self._strict = self._adapter.validator, _strict_validator(self._adapter)
-        except (
-            *_BROKEN,
-            AttributeError,
-            NameError,
-            TypeError,
-            ValueError,
-        ) as error:  # annotations are code, and may fail in any way
+        except PydanticUndefinedAnnotation as error:
+            raise UsageError(_undefined(self.name, error.name or "a name")) from error
+        except UsageError:
+            raise
+        except Exception as error:  # annotations are the user's code, and pydantic has many errors for them
             message = f"{self.name} cannot be a tool: {_first_line(error)}"
             raise UsageError(message) from error
         _describe(self.schema, parameters)
@@ -175,7 +168,7 @@ def is_argument_type(source: object) -> bool:
         return is_argument_type(get_args(source)[0])
     kind: Any = get_origin(source) or source
     if inspect.isclass(kind) and issubclass(kind, BaseModel):
-        return kind is not BaseModel and not issubclass(kind, RootModel)
+        return kind is not BaseModel and not kind.__pydantic_root_model__
     return inspect.isclass(kind) and (dataclasses.is_dataclass(kind) or is_typeddict(kind))
 
 
@@ -223,6 +216,11 @@ def _with_strict_config(schema: Any) -> Any:
     if is_sequence(schema):
         return type(schema)(_with_strict_config(value) for value in schema)
     return schema
+
+
+def _undefined(name: str, missing: str) -> str:
+    advice = f"define it before, or call {name}.model_rebuild()"
+    return f"{name} cannot be a tool: {missing!r} in its annotations is not defined yet; {advice}"
 
 
 def _mismatch(error: Any) -> str:

@@ -7,7 +7,7 @@ servers, and ids too; the rules in `Assembler._begins_another` say when a piece 
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
@@ -196,15 +196,20 @@ class Assembler:
                 self._add_to_sealed(slot, slot.sealed, delta, done)
         return done
 
-    def close(self, cut: str | None = None) -> list[Assembled]:
-        """Seal what is still open, in the model's order; ``cut`` says what cut the response short, None when it is complete."""
+    def close(self, cuts: Mapping[int, str | None], cut: str | None) -> list[Assembled]:
+        """Seal what is still open, in the model's order.
+
+        Args:
+            cuts: What cut each choice short, None for one that is complete.
+            cut: The same for the choices that are not in ``cuts``.
+        """
         done: list[Assembled] = []
         for slot in tuple(self.slots):
             if slot.sealed is None:
-                done.append(slot.seal(cut))
+                done.append(slot.seal(cuts.get(slot.choice, cut)))
             elif slot.repeat is not None and slot.repeat.matched and not slot.repeat.complete:
                 self._diverge(slot, slot.sealed, slot.repeat, "", done)
-        done += [slot.seal(cut) for slot in self.slots if slot.sealed is None]
+        done += [slot.seal(cuts.get(slot.choice, cut)) for slot in self.slots if slot.sealed is None]
         return done
 
     def _find(self, delta: CallDelta) -> Slot | None:

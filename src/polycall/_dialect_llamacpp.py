@@ -184,7 +184,8 @@ def _fold(schema: dict[str, Any], key: str, value: object) -> bool:
     if key == "properties":
         schema[key] = (values.mapping(value) or {}) | (values.mapping(mine) or {})
     elif key == "required":
-        schema[key] = list(dict.fromkeys([*values.items(mine), *values.items(value)]))
+        names = [name for name in (*values.items(mine), *values.items(value)) if isinstance(name, str)]
+        schema[key] = list(dict.fromkeys(names))
     return key in {"properties", "required"} or key in _ANNOTATIONS or mine == value
 
 

@@ -5,7 +5,7 @@ Pure functions. Whatever a dialect drops is still checked by polycall when the c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -68,9 +68,17 @@ def openai_strict(schema: Mapping[str, Any]) -> Dialected:
 
 
 class _Nullable(dict[str, Any]):
-    """The schema of a field that may be left out, made nullable because the dialect requires every field."""
+    """The schema of a field that may be left out, made nullable because the dialect requires every field.
 
-    __slots__ = ()
+    Attributes:
+        default: What the field is when it is left out, None where the schema does not show it.
+    """
+
+    __slots__ = ("default",)
+
+    def __init__(self, schema: Mapping[str, Any], default: object) -> None:
+        super().__init__(schema)
+        self.default = default
 
 
 def take_out_nulls(value: Any, schema: Mapping[str, Any]) -> bool:
@@ -80,38 +88,50 @@ def take_out_nulls(value: Any, schema: Mapping[str, Any]) -> bool:
         value: What the model sent.
         schema: What `openai_strict` made of the tool's schema.
     """
-    return _take_out(value, schema, schema)
+    return _take_out(value, [schema], schema)
 
 
-def _take_out(value: Any, schema: Any, root: Mapping[str, Any]) -> bool:
-    schema = _followed(schema, root)
+def _take_out(value: Any, schemas: Iterable[Mapping[str, Any]], root: Mapping[str, Any]) -> bool:
+    """Do so where ``value`` may be described by any of several schemas."""
+    branches = [branch for schema in schemas for branch in _branches(schema, root)]
     if is_array(value):
-        items = next((one["items"] for one in _branches(schema, root) if "items" in one), None)
-        found = [_take_out(one, items, root) for one in value] if items is not None else []
-        return any(found)
+        items = [branch["items"] for branch in branches if "items" in branch]
+        changed = [_take_out(one, items, root) for one in value]
+        return any(changed)
     if not is_object(value):
         return False
-    # Strict objects are closed and require every field, so the fields name the branch of a union.
-    branch = next((one for one in _branches(schema, root) if one.get("properties", {}).keys() == value.keys()), None)
+    objects = [branch for branch in branches if "properties" in branch]
+    branch = next((one for one in objects if _fits(value, one["properties"])), None)
     if branch is None:
         return False
-    left_out = [name for name, field in branch["properties"].items() if value[name] is None and isinstance(field, _Nullable)]
+    fields = branch["properties"]
+    left_out = [name for name in value if value[name] is None and isinstance(fields[name], _Nullable)]
     for name in left_out:
-        del value[name]
-    found = [_take_out(one, branch["properties"][name], root) for name, one in value.items()]
-    return bool(left_out) or any(found)
+        if len(objects) > 1 and fields[name].default is not None:
+            value[name] = fields[name].default  # the fields say which member of the union this is, so it has to stay
+        else:
+            del value[name]
+    changed = [_take_out(one, [fields[name]], root) for name, one in value.items() if name not in left_out]
+    return bool(left_out) or any(changed)
+
+
+def _fits(value: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
+    """Whether an object is the one with these fields: strict objects are closed and require all, so their names tell."""
+    if value.keys() != fields.keys():
+        return False
+    for name, schema in fields.items():
+        allowed = [schema["const"]] if "const" in schema else schema.get("enum")
+        if allowed is not None and value[name] not in allowed:
+            return False
+    return True
 
 
 def _branches(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    yield schema
-    for one in schema.get("anyOf", ()):
-        yield from _branches(_followed(one, root), root)
-
-
-def _followed(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
     while "$ref" in schema:
         schema = root if schema["$ref"] == "#" else root["$defs"][schema["$ref"].removeprefix(_DEFINITION)]
-    return schema
+    yield schema
+    for one in schema.get("anyOf", ()):
+        yield from _branches(one, root)
 
 
 class _Strict:
@@ -191,7 +211,7 @@ class _Strict:
         self.nulled = True
         note = {"description": made.pop("description")} if "description" in made else {}
         branches = made["anyOf"] if made.keys() == {"anyOf"} else [made]
-        return _Nullable({"anyOf": [*branches, {"type": "null"}], **note})
+        return _Nullable({"anyOf": [*branches, {"type": "null"}], **note}, schema.get("default"))
 
     def _takes_null(self, schema: Mapping[str, Any], followed: frozenset[str] = frozenset()) -> bool:
         """Whether null is a value of the field itself."""
@@ -200,7 +220,7 @@ class _Strict:
             target = self.root.get("$defs", {}).get(reference.removeprefix(_DEFINITION), {})
             return reference not in followed and self._takes_null(target, followed | {reference})
         kinds = schema.get("type")
-        if kinds == "null" or (is_sequence(kinds) and "null" in kinds):
+        if kinds == "null" or (is_sequence(kinds) and "null" in kinds) or None in schema.get("enum", (schema.get("const", ""),)):
             return True
         return any(self._takes_null(one, followed) for one in (*schema.get("anyOf", ()), *schema.get("oneOf", ())))
 

@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any, NotRequired, get_args, get_origin, get_type_hints
 
-from pydantic import Field
-from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from polycall.errors import UsageError
@@ -84,6 +82,9 @@ def signature_fields(function: Callable[..., Any], described: Mapping[str, str])
 
 
 def _field(hint: Any, default: Any, description: str | None) -> Any:
+    from pydantic import Field
+    from pydantic.fields import FieldInfo
+
     if isinstance(default, FieldInfo):  # `limit: int = Field(10, le=20)`
         hint = Annotated[hint, default]
         default = inspect.Parameter.empty if default.is_required() else default.get_default(call_default_factory=True)
@@ -98,6 +99,8 @@ def _field(hint: Any, default: Any, description: str | None) -> Any:
 
 def filled_defaults(function: Callable[..., Any]) -> dict[str, Callable[[], Any]]:
     """Return the defaults that are not values but descriptions of fields, as functions that make the value."""
+    from pydantic.fields import FieldInfo
+
     found: dict[str, Callable[[], Any]] = {}
     for parameter in inspect.signature(function).parameters.values():
         if isinstance(parameter.default, FieldInfo) and not parameter.default.is_required():

@@ -11,7 +11,7 @@ from functools import lru_cache
 from types import UnionType
 from typing import Annotated, Any, Final, ForwardRef, TypeAlias, Union, get_args, get_origin
 
-from pydantic import BaseModel, RootModel
+from pydantic import BaseModel
 from typing_extensions import TypeAliasType
 
 from polycall._arguments import (
@@ -104,6 +104,7 @@ class Toolset:
                 return ToolChoice("required", (self._wire_name(wanted),))
 
     def _wire_name(self, wanted: object) -> str:
+        wanted = get_args(wanted)[0] if get_origin(wanted) is Annotated else wanted
         for tool in self.offered:
             if wanted in (tool.source, tool.schema.name):
                 return tool.schema.wire_name
@@ -182,7 +183,8 @@ def _members_of(form: object) -> list[Any]:
         return _members(elements[0])
     name = type_name(form)
     if is_argument_type(form) or origin in _UNIONS:
-        message = f"response_model={name} asks for one value, and a response holds many: write response_model=Iterable[{name}]"
+        inner = " | ".join(type_name(one) for one in get_args(form) if one is not type(None)) if origin in _UNIONS else name
+        message = f"response_model={name} asks for one value, and a response holds many: write response_model=Iterable[{inner}]"
     elif is_sequence(form) or (callable(form) and not isinstance(form, type) and origin is None):
         inside = "..." if is_sequence(form) else name
         message = f"response_model takes a type: for a list of tools, or for functions, write tools=[{inside}]"
@@ -236,16 +238,21 @@ def _arguments(source: object) -> Arguments:
         return SchemaArguments(source.name, source.description, dict(source.schema or {"type": "object"}))
     if is_argument_type(source):
         return TypeArguments(source)
-    if callable(source) and not isinstance(source, type) and type(source).__module__ not in {"typing", "typing_extensions"}:
+    if callable(source) and not isinstance(source, type) and get_origin(source) is None and not _is_form(source):
         return FunctionArguments(source)
     raise UsageError(_not_a_tool(source))
+
+
+def _is_form(source: object) -> bool:
+    """Whether this is a special form like ``Never``, which is callable but no function."""
+    return type(source).__module__ in {"typing", "typing_extensions"}
 
 
 def _not_a_tool(source: object) -> str:
     name = type_name(source)
     if source is None or source is type(None):
         return "None cannot be a tool: leave it out, an answer without calls is an empty list"
-    if inspect.isclass(source) and issubclass(source, RootModel):
+    if inspect.isclass(source) and getattr(source, "__pydantic_root_model__", False):
         return f"{name} cannot be a tool: the arguments of a tool are an object with fields, write a model with a field for it"
     if inspect.isclass(source) and source is not BaseModel:
         hint = f"write a model with a field for it, class {name.title()}Call(BaseModel): value: {name}"

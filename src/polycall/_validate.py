@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,13 +20,16 @@ from polycall.call import Call, Outcome
 from polycall.errors import ArgumentProblem, CallError, CutOffError, InvalidArgumentsError, UnknownToolError
 from polycall.types import JsonObject, ToolCall, is_array, is_object
 
-_OWN_KINDS: Final = frozenset(get_args(ErrorType)) - {"value_error", "assertion_error", "json_invalid"}
+_OWN_KINDS: Final = frozenset(get_args(ErrorType)) - {"value_error", "assertion_error"}
 _QUOTING: Final = frozenset({"error", "encoding_error", "tz_actual", "attribute"})
 """What in the context of pydantic's errors may quote the arguments."""
 _CORE_KINDS: Final = frozenset(get_args(CoreSchemaType)) | {"constrained", "function", "lax", "json"}
 _REPEATED_KEY: Final = re.compile(r'^Detected duplicate key "(.*)" at line', re.DOTALL)
 _NO_ARGUMENTS: Final = frozenset({"", "null"})
 """How models write a call without arguments, besides an empty object."""
+
+_HUGE_NUMBER: Final = re.compile(r"[eE]\+?0*[1-9]\d\d|\d{300}")
+_TOO_BIG: Final = "the arguments hold a number that is too big"
 
 Path = tuple[str | int, ...]
 
@@ -123,10 +127,18 @@ def _scan(text: str, offered: Offered) -> JsonObject:
         key = repr(repeated[1]) if repeated is not None and known else "a key"
         reason = detail if repeated is None else f"the arguments are not valid JSON: {key} is there twice"
     else:
-        if is_object(arguments):
+        if is_object(arguments) and not (_HUGE_NUMBER.search(text) and _has_infinity(arguments)):
             return arguments
+        if is_object(arguments):
+            raise _Refused([ArgumentProblem("", _TOO_BIG, _TOO_BIG)])
         reason = detail = f"the arguments are a JSON {_json_type(arguments)}, not an object"
     raise _Refused([ArgumentProblem("", reason, detail)])
+
+
+def _has_infinity(value: Any) -> bool:
+    if is_object(value):
+        return any(map(_has_infinity, value.values()))
+    return any(map(_has_infinity, value)) if is_array(value) else isinstance(value, float) and math.isinf(value)
 
 
 def _admit_integers(arguments: JsonObject, paths: list[Path]) -> bool:
@@ -180,7 +192,7 @@ def _without_input(error: ValidationError, problems: list[ArgumentProblem]) -> V
     """Return pydantic's error without the arguments, so that no traceback shows them."""
     own_error: Any = PydanticCustomError  # typed for literal texts only
     lines: list[InitErrorDetails] = [
-        {"type": own_error(details["type"], problem.reason), "loc": details["loc"], "input": None}
+        {"type": own_error(details["type"], problem.reason), "loc": tuple(problem.field.split(".")), "input": None}
         for details, problem in zip(error.errors(include_url=False), problems, strict=True)
     ]
     return ValidationError.from_exception_data(error.title, lines, "json", hide_input=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeAlias, overload
+from typing import Annotated, Any, Generic, Literal, TypeAlias, get_args, get_origin, overload
 
 from pydantic_core import PydanticSerializationError, to_json
 from typing_extensions import TypeForm, TypeVar, is_typeddict, override
@@ -91,6 +91,7 @@ class Call(Generic[T]):
 
     def is_of(self, kind: object) -> bool:
         """Whether this is a call of the tool ``kind``, or its good value is an instance of the class ``kind``."""
+        kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
         if self._source == kind:
             return True
         return isinstance(kind, type) and not is_typeddict(kind) and self.error is None and isinstance(self._value, kind)

@@ -68,6 +68,16 @@ class Decoder(Protocol):
     seal_on_close: bool
     model: str | None
 
+    @property
+    def begun(self) -> bool:
+        """Whether anything of an answer has arrived."""
+        ...
+
+    @property
+    def finished(self) -> bool:
+        """Whether everything that has begun has said why it stopped, so that nothing of it can be missing."""
+        ...
+
     def feed(self, event: JsonObject, *, whole: bool) -> Iterable[WireItem]:
         """Return what is in one event of a stream, or in a whole response.
 

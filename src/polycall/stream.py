@@ -9,7 +9,7 @@ from typing import Any, Generic, Self, cast
 from typing_extensions import TypeVar
 
 from polycall._exchange import Exchange, exchange
-from polycall._pump import Finished, pump, pump_async
+from polycall._pump import Finished, pump
 from polycall.call import Calls
 from polycall.errors import UsageError
 from polycall.events import Event, SealedEvent
@@ -77,6 +77,8 @@ class AsyncStream(Generic[T]):
 
     def __init__(self, asked: Exchange) -> None:
         """Prepare the exchange; it is sent when the stream is first read."""
+        from polycall._pump_asyncio import pump_async
+
         self._events = pump_async(exchange(asked), blocking=asked.connection.blocking)
         self._result: Calls[Any] | None = None
 

@@ -144,10 +144,12 @@ class Stop:
     Attributes:
         reason: The reason in the provider's own word.
         cut: What cut the answer short, in words for people; None when it is complete.
+        choice: Which of several answers to the same question stopped; None when all did.
     """
 
     reason: str | None
     cut: str | None = None
+    choice: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

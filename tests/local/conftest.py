@@ -13,19 +13,6 @@ from polycall.errors import UsageError
 from polycall.local import LocalModel
 from polycall.local._weights import locate
 
-WEATHER = {
-    "type": "function",
-    "function": {
-        "name": "Weather",
-        "description": "Get the weather in one location.",
-        "parameters": {
-            "type": "object",
-            "properties": {"location": {"type": "string"}, "units": {"enum": ["imperial", "metric"]}},
-            "required": ["location", "units"],
-        },
-    },
-}
-
 
 @pytest.fixture(scope="session")
 def weights() -> Path:
@@ -45,6 +32,23 @@ def model(weights: Path) -> Iterator[LocalModel]:
     with LocalModel(weights) as model:
         model.load()
         yield model
+
+
+@pytest.fixture
+def weather() -> dict[str, Any]:
+    """Return a tool with two parameters, as OpenAI takes it."""
+    return {
+        "type": "function",
+        "function": {
+            "name": "Weather",
+            "description": "Get the weather in one location.",
+            "parameters": {
+                "type": "object",
+                "properties": {"location": {"type": "string"}, "units": {"enum": ["imperial", "metric"]}},
+                "required": ["location", "units"],
+            },
+        },
+    }
 
 
 @pytest.fixture

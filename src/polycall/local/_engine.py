@@ -63,6 +63,9 @@ def load(file: ModelFile, settings: Settings) -> Server:
         adapter.path = str(_FOLDER / "smollm2_tools.gguf")
         adapter.scale = 1.0
         parameters.lora_adapters = [adapter]
+        # A prompt that is partly remembered is computed in another order, and a small model then answers otherwise. The same
+        # question shall have the same answer.
+        parameters.cache_prompt = False
         parameters.chat_template = _template()
         return _start(library, parameters, file.path)
     server = _start(library, parameters, file.path)

@@ -164,9 +164,19 @@ class ChatDecoder:
             self._head = {key: value for key, value in event.items() if key not in {"choices", "usage"}}
         return self._items(event, choices, whole=whole)
 
+    @property
+    def begun(self) -> bool:
+        """Whether a choice has been seen."""
+        return bool(self._choices)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every choice that was seen has given its finish reason."""
+        return bool(self._choices) and all(choice.finish is not None for choice in self._choices.values())
+
     def turn(self, calls: Sequence[ToolCall]) -> list[Message]:
         """Return the assistant's message, with every field that the server sent, reasoning included."""
-        choice = min(self._choices, default=0)
+        choice = next(iter(self._choices), 0)
         message = self._message(choice, [])
         kept = {
             key: value for key, value in message.items() if value not in (None, []) and key not in {"tool_calls", "function_call"}
@@ -210,7 +220,7 @@ class ChatDecoder:
         delta = choice.get("delta") or choice.get("message")
         if is_object(delta):
             seen.fold(delta)
-            if number == min(self._choices):
+            if number == next(iter(self._choices)):
                 if delta.get("content"):
                     yield TextDelta(_text(delta["content"]))
                 if isinstance(delta.get("refusal"), str) and delta["refusal"]:
@@ -219,7 +229,7 @@ class ChatDecoder:
         finish = choice.get("finish_reason")
         if isinstance(finish, str):
             seen.finish = finish
-            yield Stop(finish, f"{_CUTS[finish]} ({finish})" if finish in _CUTS else None)
+            yield Stop(finish, f"{_CUTS[finish]} ({finish})" if finish in _CUTS else None, number)
 
 
 class _Choice:
@@ -263,7 +273,7 @@ def _call_deltas(delta: JsonObject, choice: int, *, whole: bool) -> Iterator[Cal
 def _is_custom(entry: JsonObject) -> bool:
     """Whether this is a call of a free-form tool, which only the caller can have offered and only the SDK's object shows."""
     custom = entry.get("custom")  # Snowflake sends one with empty fields in every call
-    return entry.get("type") == "custom" or (is_object(custom) and any(custom.values()))
+    return entry.get("type") == "custom" or (is_object(custom) and ("function" not in entry or any(custom.values())))
 
 
 def _call_delta(entry: JsonObject, key: Any, choice: int) -> CallDelta:

@@ -1,0 +1,162 @@
+"""One answer while it is read: pieces in, events out, and at the end the `Calls`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from polycall._decode import Assembled, Assembler, Piece, Stray, whole_text
+from polycall._validate import Checking, validate
+from polycall.call import Attempt, Call, Calls, Turn
+from polycall.errors import CallError, CutOffError, InvalidArgumentsError, NoCallsError, RefusalError
+from polycall.events import DeltaEvent, ErrorEvent, Event, SealedEvent, StartedEvent, TextEvent
+from polycall.provider import Decoder, Provider, Reply
+from polycall.types import CallDelta, JsonObject, Message, Refusal, Stop, TextDelta, ToolCall, ToolChoice, Usage
+
+
+class Answer:
+    """One answer while it is read.
+
+    Attributes:
+        cut: What cut the whole answer short, in words for people; None as long as nothing did.
+        cause: The exception that broke the connection.
+    """
+
+    def __init__(self, checking: Checking, decoder: Decoder, choice: ToolChoice) -> None:
+        """Start an answer whose calls are checked as ``checking`` says; ``choice`` is what was asked for."""
+        self.cut: str | None = None
+        self.cause: BaseException | None = None
+        self._checking = checking
+        self._choice = choice
+        self._decoder = decoder
+        self._assembler = Assembler(seal_on_close=decoder.seal_on_close)
+        self._calls: dict[int, Call[Any]] = {}
+        self._sealed: dict[int, ToolCall] = {}
+        self._errors: list[CallError] = []
+        self._texts: list[str] = []
+        self._refusals: list[str] = []
+        self._usage: Usage | None = None
+        self._finish: str | None = None
+        self._cuts: dict[int, str | None] = {}
+        self._started: set[int] = set()
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything of an answer has arrived."""
+        return self._decoder.begun
+
+    def feed(self, event: JsonObject, *, whole: bool) -> Iterator[Event[Any]]:
+        """Yield what one event of the wire brings."""
+        deltas: list[CallDelta] = []
+        for item in self._decoder.feed(event, whole=whole):
+            if isinstance(item, CallDelta):
+                deltas.append(item)
+            elif isinstance(item, TextDelta):
+                self._texts.append(item.text)
+                yield TextEvent(item.text)
+            elif isinstance(item, Usage):
+                self._usage = item
+            elif isinstance(item, Refusal):
+                self._refusals.append(item.text)
+            else:
+                self._stop(item)
+        if deltas:
+            yield from self._events(self._assembler.feed(deltas))
+
+    def close(self, broken: str | None) -> Iterator[Event[Any]]:
+        """Yield what the end of the answer brings; ``broken`` says what broke it off, None when it ended as it should.
+
+        A choice that has said why it stopped was complete before anything broke.
+        """
+        if self.cut is None and (not self._cuts or not self._decoder.finished):
+            self.cut = broken
+        yield from self._events(self._assembler.close(self._cuts, self.cut))
+        count = len(self._calls)
+        if self._refusals:
+            yield self._fail(RefusalError("the model refuses to answer; its words are in `text`", index=count))
+        cut = self.cut or next(filter(None, self._cuts.values()), None)
+        if cut is not None and not any(call.outcome == "cut off" for call in self._calls.values()):
+            error = CutOffError(f"the answer was cut after call number {count}, and more may be missing: {cut}", index=count)
+            error.__cause__ = self.cause
+            yield self._fail(error)
+        if self._choice.forced and not self._calls and not self._errors:
+            yield self._fail(NoCallsError("a call was required, and the model made none", index=0))
+
+    def calls(self, messages: Sequence[Message], provider: Provider, reply: Reply) -> Calls[Any]:
+        """Return everything that came, after `close`.
+
+        Args:
+            messages: The conversation that was sent.
+            provider: Puts the results of the calls into its own form later.
+            reply: Where the SDK's own object comes from.
+        """
+        calls = [self._calls[index] for index in sorted(self._calls)]
+        sealed = [self._sealed[index] for index in sorted(self._sealed)]
+        errors = [call.error for call in calls if call.error is not None] + self._errors
+        attempt = Attempt(self._decoder.model, self._finish, self._usage, tuple(errors))
+        named = _with_ids(sealed)
+        decoder = self._decoder
+        return Calls(
+            calls,
+            turn=Turn(tuple(messages), tuple(decoder.turn(named)), tuple(named), provider.results),
+            errors=errors,
+            text=whole_text(self._texts or self._refusals),
+            usage=self._usage,
+            finish_reason=self._finish,
+            attempts=(attempt,),
+            body=lambda: decoder.body(sealed),
+            native=reply.native,
+        )
+
+    def _stop(self, item: Stop) -> None:
+        self._finish = item.reason or self._finish
+        if item.choice is None:
+            self.cut = self.cut or item.cut
+        else:
+            self._cuts[item.choice] = self._cuts.get(item.choice) or item.cut
+
+    def _fail(self, error: CallError) -> ErrorEvent:
+        self._errors.append(error)
+        return ErrorEvent(error)
+
+    def _events(self, assembled: Iterable[Assembled]) -> Iterator[Event[Any]]:
+        for one in assembled:
+            if isinstance(one, Piece):
+                yield from self._piece(one)
+            elif isinstance(one, Stray):
+                reason = "more text came after its arguments were complete; the call stays as it was"
+                yield self._fail(InvalidArgumentsError(reason, index=one.call.index, tool=one.call.name, id=one.call.id))
+            else:
+                call = validate(one, self._checking)
+                self._sealed[one.index], self._calls[one.index] = one, call
+                yield SealedEvent(call)
+
+    def _piece(self, piece: Piece) -> Iterator[Event[Any]]:
+        slot = piece.slot
+        offered = self._checking.tools.find(slot.name)
+        if slot.index not in self._started:
+            if not slot.name:
+                return
+            self._started.add(slot.index)
+            yield StartedEvent(slot.index, slot.id, slot.name if offered is None else offered.schema.name)
+        if piece.text:
+            partial = _nothing if offered is None else offered.arguments.partial
+            yield DeltaEvent(slot.index, piece.text, slot.pieces, piece.count, partial)
+
+
+def _nothing(_: str) -> None:
+    """Read nothing: the tool was not offered, so its arguments have no type."""
+
+
+def _with_ids(calls: Sequence[ToolCall]) -> list[ToolCall]:
+    """Give every call an id of its own, keeping the provider's where it is one."""
+    taken: set[str] = set()
+    named: list[ToolCall] = []
+    for call in calls:
+        own = call.id if call.id and call.id not in taken else f"call_{call.index}"
+        while own in taken:
+            own = f"{own}_"
+        taken.add(own)
+        named.append(replace(call, id=own))
+    return named
