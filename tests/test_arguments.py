@@ -86,44 +86,44 @@ class Forecast(BaseModel):
 
 
 def test_the_schema_of_a_model():
-    assert schema_of(Forecast) == snapshot({
-    "$defs": {
-        "Place": {
-            "properties": {
-                "city": {"description": "its name", "minLength": 1, "type": "string"}
+    assert schema_of(Forecast) == snapshot(
+        {
+            "$defs": {
+                "Place": {
+                    "properties": {"city": {"description": "its name", "minLength": 1, "type": "string"}},
+                    "required": ["city"],
+                    "title": "Place",
+                    "type": "object",
+                },
+                "Unit": {"enum": ["metric", "imperial"], "title": "Unit", "type": "string"},
             },
-            "required": ["city"],
-            "title": "Place",
-            "type": "object",
-        },
-        "Unit": {"enum": ["metric", "imperial"], "title": "Unit", "type": "string"},
-    },
-    "properties": {
-        "place": {"$ref": "#/$defs/Place", "description": "where"},
-        "days": {
-            "default": 3,
-            "maximum": 14,
-            "minimum": 1,
-            "type": "integer",
-            "description": """\
+            "properties": {
+                "place": {"$ref": "#/$defs/Place", "description": "where"},
+                "days": {
+                    "default": 3,
+                    "maximum": 14,
+                    "minimum": 1,
+                    "type": "integer",
+                    "description": """\
 how many, and
 how long\
 """,
-        },
-        "unit": {"$ref": "#/$defs/Unit", "default": "metric"},
-        "near": {
-            "$ref": "#/$defs/Place",
-            "default": {"city": "x"},
-            "description": "beside a reference",
-        },
-        "since": {
-            "anyOf": [{"format": "date", "type": "string"}, {"type": "null"}],
-            "default": None,
-        },
-    },
-    "required": ["place"],
-    "type": "object",
-})
+                },
+                "unit": {"$ref": "#/$defs/Unit", "default": "metric"},
+                "near": {
+                    "$ref": "#/$defs/Place",
+                    "default": {"city": "x"},
+                    "description": "beside a reference",
+                },
+                "since": {
+                    "anyOf": [{"format": "date", "type": "string"}, {"type": "null"}],
+                    "default": None,
+                },
+            },
+            "required": ["place"],
+            "type": "object",
+        }
+    )
     assert offer(Forecast).schema.description == "Ask for a forecast."
 
 
@@ -726,7 +726,16 @@ def test_parameters_without_annotations_take_anything():
 
 def test_parameters_may_have_any_name():
     def f(
-        self: int, cls: int, model_config: int, model_dump: int, copy: int, json: int, schema: int, function: int, _x: int, __y: int
+        self: int,
+        cls: int,
+        model_config: int,
+        model_dump: int,
+        copy: int,
+        json: int,
+        schema: int,
+        function: int,
+        _x: int,
+        __y: int,
     ) -> int:
         return self + cls + model_config + model_dump + copy + json + schema + function + _x + __y
 

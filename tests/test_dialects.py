@@ -7,6 +7,7 @@ import string
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from itertools import count
+from types import NoneType
 from typing import Annotated, Any, Literal
 
 import jsonschema_rs
@@ -116,12 +117,13 @@ class Closed(BaseModel):
     level: Level = Level.LOW
 
 
+DEFAULTS: dict[Any, Any] = {int: 7, str: "text", float: 1.5, bool: True, Flat: Flat()}
 plain = st.sampled_from([
     int,
     float,
     str,
     bool,
-    None,
+    NoneType,
     Unit,
     Level,
     Literal["a", "b"],
@@ -153,13 +155,16 @@ def models(draw: Any, fields: Any, level: int = 0) -> type[BaseModel]:
     """Draw a model, whose fields may be models."""
     definitions: dict[str, Any] = {}
     for name in draw(st.lists(st.sampled_from(IDENTIFIERS), max_size=4, unique=True)):
-        kind = draw(st.one_of(fields, models(fields, level + 1)) if level < 2 else fields)
+        inner = models(fields, level + 1)
+        either = st.tuples(inner, inner).map(lambda pair: pair[0] | pair[1])
+        kind = draw(st.one_of(fields, inner, either, either.map(lambda kind: list[kind])) if level < 2 else fields)
         alias = draw(st.sampled_from([None, None, None, "x y", "$ref"]))
         if alias in {one.validation_alias for _, one in definitions.values()}:
             alias = None
-        options = {"validation_alias": alias} if alias else {}
-        required = draw(st.booleans())
-        field = Field(**options) if required else Field(default=None, description=draw(st.sampled_from([None, "d"])), **options)
+        options: dict[str, Any] = {"validation_alias": alias} if alias else {}
+        if draw(st.booleans()):
+            options |= {"default": DEFAULTS.get(kind), "description": draw(st.sampled_from([None, "d"]))}
+        field = Field(**options)
         definitions[name] = (kind, field)
     return pydantic.create_model(draw(st.sampled_from(["M", "N", "O"])), **definitions)
 
@@ -224,12 +229,21 @@ def test_what_the_sent_schema_accepts_is_accepted(data):
     assert jsonschema_rs.is_valid(dialected.schema, arguments), "the value is drawn wrongly"
     call = check(model, arguments, sent_strict=True)
     assert call.error is None, (json.dumps(dialected.schema), call.error.problems)
-    for name, field in model.model_fields.items():
-        given = arguments[field.validation_alias or name]
-        if given is None and not field.is_required():
-            assert getattr(call.value, name) is None, "the default, or the null"
-        if isinstance(given, str | bool) and not isinstance(getattr(call.value, name), enum.Enum):
-            assert getattr(call.value, name) == given
+    assert nothing_is_lost(call.value, arguments), call.value
+
+
+def nothing_is_lost(value: Any, given: Any) -> bool:
+    """Whether every key that was given is a field of the value, and every value that was given is there, null for left out."""
+    if isinstance(given, dict):
+        if not isinstance(value, BaseModel):
+            return False
+        names = {field.validation_alias or name: name for name, field in type(value).model_fields.items()}
+        return all(
+            key in names and (one is None or nothing_is_lost(getattr(value, names[key]), one)) for key, one in given.items()
+        )
+    if isinstance(given, list):
+        return isinstance(value, list) and all(map(nothing_is_lost, value, given)) and len(value) == len(given)
+    return (value.value if isinstance(value, enum.Enum) else value) == given
 
 
 @given(st.data())
@@ -266,47 +280,47 @@ class Trip(BaseModel):
 
 def test_a_whole_schema_in_the_dialect():
     dialected = openai_strict(offer(Trip).schema.schema)
-    assert dialected.schema == snapshot({
-    "type": "object",
-    "properties": {
-        "to": {
-            "description": "where to",
-            "title": "Place",
+    assert dialected.schema == snapshot(
+        {
             "type": "object",
-            "properties": {"city": {"description": "its name", "type": "string"}},
-            "required": ["city"],
+            "properties": {
+                "to": {
+                    "description": "where to",
+                    "title": "Place",
+                    "type": "object",
+                    "properties": {"city": {"description": "its name", "type": "string"}},
+                    "required": ["city"],
+                    "additionalProperties": False,
+                },
+                "stops": {
+                    "anyOf": [
+                        {"items": {"$ref": "#/$defs/Place"}, "type": "array"},
+                        {"type": "null"},
+                    ]
+                },
+                "days": {"anyOf": [{"minimum": 1, "type": "integer"}, {"type": "null"}]},
+                "unit": {"anyOf": [{"$ref": "#/$defs/Unit"}, {"type": "null"}]},
+                "note": {
+                    "anyOf": [{"type": "string"}, {"type": "null"}],
+                    "description": "anything",
+                },
+                "code": {"anyOf": [{"pattern": "^(?:a|b)$", "type": "string"}, {"type": "null"}]},
+            },
+            "required": ["to", "stops", "days", "unit", "note", "code"],
             "additionalProperties": False,
-        },
-        "stops": {
-            "anyOf": [
-                {"items": {"$ref": "#/$defs/Place"}, "type": "array"},
-                {"type": "null"},
-            ]
-        },
-        "days": {"anyOf": [{"minimum": 1, "type": "integer"}, {"type": "null"}]},
-        "unit": {"anyOf": [{"$ref": "#/$defs/Unit"}, {"type": "null"}]},
-        "note": {
-            "anyOf": [{"type": "string"}, {"type": "null"}],
-            "description": "anything",
-        },
-        "code": {
-            "anyOf": [{"pattern": "^(?:a|b)$", "type": "string"}, {"type": "null"}]
-        },
-    },
-    "required": ["to", "stops", "days", "unit", "note", "code"],
-    "additionalProperties": False,
-    "$defs": {
-        "Place": {
-            "description": "Somewhere.",
-            "title": "Place",
-            "type": "object",
-            "properties": {"city": {"description": "its name", "type": "string"}},
-            "required": ["city"],
-            "additionalProperties": False,
-        },
-        "Unit": {"enum": ["metric", "imperial"], "title": "Unit", "type": "string"},
-    },
-})
+            "$defs": {
+                "Place": {
+                    "description": "Somewhere.",
+                    "title": "Place",
+                    "type": "object",
+                    "properties": {"city": {"description": "its name", "type": "string"}},
+                    "required": ["city"],
+                    "additionalProperties": False,
+                },
+                "Unit": {"enum": ["metric", "imperial"], "title": "Unit", "type": "string"},
+            },
+        }
+    )
     assert (dialected.refused, dialected.nulled) == ((), True)
     assert dialected.dropped == snapshot(("to.city: maxLength", "note: pattern", "$defs.Place.city: maxLength"))
 
@@ -368,7 +382,12 @@ SAID = [
     {"v": {"type": "string", "format": "binary", "contentMediaType": "x", "examples": ["a"]}},
     {"v": {"type": "integer", "exclusiveMinimum": 0, "multipleOf": 2}},
     {"v": {"type": "object"}},
-    {"pattern": {"type": "string"}, "required": {"type": "string"}, "$ref": {"type": "string"}, "properties": {"type": "integer"}},
+    {
+        "pattern": {"type": "string"},
+        "required": {"type": "string"},
+        "$ref": {"type": "string"},
+        "properties": {"type": "integer"},
+    },
     {"v": {"type": "array", "items": {"$ref": "#"}}},
     {"v": {"$ref": "#"}},
 ]

@@ -338,7 +338,11 @@ def test_a_list_of_tools_that_is_not_understood(tools, text):
 
 
 def test_either_types_or_tools():
-    assert refusal() == refusal(Iterable[A], [A]) == "say which tools the model may call: response_model=Iterable[A | B], or tools=[A, B]"
+    assert (
+        refusal()
+        == refusal(Iterable[A], [A])
+        == "say which tools the model may call: response_model=Iterable[A | B], or tools=[A, B]"
+    )
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/schema.json", "file:///etc/hostname"])

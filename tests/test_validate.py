@@ -181,7 +181,9 @@ def test_every_bad_place_is_a_problem():
 
 
 def test_only_what_is_bad_is_a_problem():
-    error = check(Trip, {"stops": [{"city": "a", "nights": 1.0}, {"city": "b", "nights": 1.5}], "price": 1, "by": {"x": 2.0}}).error
+    error = check(
+        Trip, {"stops": [{"city": "a", "nights": 1.0}, {"city": "b", "nights": 1.5}], "price": 1, "by": {"x": 2.0}}
+    ).error
     assert [problem.field for problem in error.problems] == ["stops.1.nights"]
 
 
@@ -584,6 +586,40 @@ def test_branches_with_the_same_keys_are_told_apart():
     lives, perhaps = {"kind": "lives", "n": None}, {"kind": "perhaps", "n": None}
     assert check(Pet, {"pet": lives, "many": None}, sent_strict=True).value == Pet(pet=Lives(kind="lives"))
     assert check(Pet, {"pet": perhaps, "many": None}, sent_strict=True).value == Pet(pet=Perhaps(kind="perhaps", n=None))
+
+
+class Must(BaseModel):
+    a: str
+
+
+class May(BaseModel):
+    a: int = 1
+
+
+class MustOrMay(BaseModel):
+    v: Must | May
+
+
+def test_a_null_tells_branches_with_the_same_keys_apart():
+    assert check(MustOrMay, {"v": {"a": None}}, sent_strict=True).value == MustOrMay(v=May())
+    assert check(MustOrMay, {"v": {"a": "x"}}, sent_strict=True).value == MustOrMay(v=Must(a="x"))
+    assert check(MustOrMay, {"v": {"a": 1.0}}, sent_strict=True).value == MustOrMay(v=May(a=1))
+
+
+class Made(BaseModel):
+    a: list[int] = Field(default_factory=list)
+
+
+class MadeToo(BaseModel):
+    b: list[int] = Field(default_factory=list)
+
+
+class MadeEither(BaseModel):
+    v: Made | MadeToo
+
+
+def test_a_default_that_is_made_does_not_lose_the_branch():
+    assert check(MadeEither, {"v": {"b": None}}, sent_strict=True).value == MadeEither(v=MadeToo())
 
 
 def test_lists_of_different_things_are_told_apart():

@@ -19,12 +19,14 @@ class Answer:
     """One answer while it is read.
 
     Attributes:
+        begun: Whether any event has arrived.
         cut: What cut the whole answer short, in words for people; None as long as nothing did.
         cause: The exception that broke the connection.
     """
 
     def __init__(self, checking: Checking, decoder: Decoder, choice: ToolChoice) -> None:
         """Start an answer whose calls are checked as ``checking`` says; ``choice`` is what was asked for."""
+        self.begun = False
         self.cut: str | None = None
         self.cause: BaseException | None = None
         self._checking = checking
@@ -42,14 +44,16 @@ class Answer:
         self._started: set[int] = set()
 
     @property
-    def begun(self) -> bool:
-        """Whether anything of an answer has arrived."""
+    def answered(self) -> bool:
+        """Whether the model has begun to answer; events may come before that, and instead of it."""
         return self._decoder.begun
 
     def feed(self, event: JsonObject, *, whole: bool) -> Iterator[Event[Any]]:
         """Yield what one event of the wire brings."""
         deltas: list[CallDelta] = []
-        for item in self._decoder.feed(event, whole=whole):
+        items = list(self._decoder.feed(event, whole=whole))
+        self.begun = True
+        for item in items:
             if isinstance(item, CallDelta):
                 deltas.append(item)
             elif isinstance(item, TextDelta):

@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Final, Protocol, get_args, get_origin
+from typing import Annotated, Any, Final, Protocol, cast, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, with_config
 from pydantic.errors import PydanticUndefinedAnnotation
@@ -71,6 +71,12 @@ class _Schema(GenerateJsonSchema):
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
+    @override
+    def dataclass_args_schema(self, schema: Any) -> JsonObject:
+        given = {**schema, "fields": [field for field in schema["fields"] if field.get("init", True)]}
+        written: JsonObject = super().dataclass_args_schema(cast("Any", given))  # the other fields cannot be given
+        return written
+
 
 class TypeArguments:
     """The arguments of a tool given by a model, a dataclass or a TypedDict."""
@@ -95,7 +101,7 @@ class TypeArguments:
             message = f"{self.name} cannot be a tool: {_first_line(error)}"
             raise UsageError(message) from error
         _describe(self.schema, parameters)
-        self._partial: TypeAdapter[Any] | None = None
+        self._partial: tuple[TypeAdapter[dict[str, Any]] | None] | None = None  # made when first asked for
 
     def check(self, text: str, *, strict: bool, context: object) -> Any:
         if not strict:
@@ -106,8 +112,8 @@ class TypeArguments:
 
     def partial(self, text: str) -> Any:
         if self._partial is None:
-            self._partial = TypeAdapter(partial_dict(self._kind))
-        found = read_partial(self._partial, text)
+            self._partial = (partial_dict(self._kind),)
+        found = read_partial(self._partial[0], text)
         return None if found is None else half_filled(self._kind, found)
 
 

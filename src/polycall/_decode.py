@@ -187,8 +187,8 @@ class Assembler:
         for delta in deltas:
             slot = self._find(delta)
             if slot is None or self._begins_another(slot, delta):
-                if slot is not None and slot.sealed is None:
-                    done.append(slot.seal())
+                if slot is not None and slot.sealed is None and (delta.key is not None or slot.id is None):
+                    done.append(slot.seal())  # nothing more can come for it: its key is taken, or it has none
                 slot = self._open(delta)
             if slot.sealed is None:
                 self._add(slot, delta, done)

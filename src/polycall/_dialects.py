@@ -100,11 +100,10 @@ def _take_out(value: Any, schemas: Iterable[Mapping[str, Any]], root: Mapping[st
         return any(changed)
     if not is_object(value):
         return False
-    objects = [branch for branch in branches if "properties" in branch]
-    branch = next((one for one in objects if _fits(value, one["properties"])), None)
-    if branch is None:
+    objects = [branch["properties"] for branch in branches if "properties" in branch]
+    fields = min((one for one in objects if _fits(value, one)), key=len, default=None)
+    if fields is None:
         return False
-    fields = branch["properties"]
     left_out = [name for name in value if value[name] is None and isinstance(fields[name], _Nullable)]
     for name in left_out:
         if len(objects) > 1 and fields[name].default is not None:
@@ -116,12 +115,13 @@ def _take_out(value: Any, schemas: Iterable[Mapping[str, Any]], root: Mapping[st
 
 
 def _fits(value: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
-    """Whether an object is the one with these fields: strict objects are closed and require all, so their names tell."""
-    if value.keys() != fields.keys():
-        return False
-    for name, schema in fields.items():
+    """Whether an object is one with these fields: strict objects are closed, so their names tell, and constants do."""
+    for name, one in value.items():
+        schema = fields.get(name)
+        if schema is None:
+            return False
         allowed = [schema["const"]] if "const" in schema else schema.get("enum")
-        if allowed is not None and value[name] not in allowed:
+        if allowed is not None and one not in allowed:
             return False
     return True
 

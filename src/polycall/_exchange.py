@@ -124,9 +124,10 @@ def _read(answer: Answer, reply: Reply, deadline: _Deadline | None, *, stream: b
         raise
     except Exception as error:  # noqa: BLE001  # whatever the SDK's transport raises
         broken = _broken(error, answer, reply)
-    if not answer.begun:
-        reason = answer.cut or ("nothing in the server's answer is an answer" if framing.done else "the server's answer is empty")
-        raise TransportError(reason, status=reply.status)
+    if not (answer.begun or framing.streaming) or (framing.done and not answer.answered and answer.cut is None):
+        reason = "is empty" if framing.whole is None else "holds no answer of the model"
+        message = f"the server's answer {reason}"
+        raise TransportError(message, status=reply.status)
     yield from answer.close(broken)
 
 

@@ -17,6 +17,7 @@ from polycall.errors import TransportError
 from polycall.types import JsonObject, is_object
 
 _BOM: Final = b"\xef\xbb\xbf"
+_FIELDS: Final = (b":", b"data:", b"event:", b"id:", b"retry:")
 _DONE: Final = b"[DONE]"
 _LONGEST_INTEGER: Final = 4_300
 
@@ -27,14 +28,16 @@ class Framing:
     Attributes:
         done: Whether the ``[DONE]`` marker was read: the stream ended as it should.
         whole: Whether the response is one JSON body; None while nothing but white space has arrived.
+        streaming: Whether a line of a stream was read, be it a comment.
     """
 
-    __slots__ = ("_data", "_parts", "_start", "done", "whole")
+    __slots__ = ("_data", "_parts", "_start", "done", "streaming", "whole")
 
     def __init__(self) -> None:
         """Start at the first byte of a response."""
         self.done = False
         self.whole: bool | None = None
+        self.streaming = False
         self._parts: list[bytes] = []  # of a whole body, or of a line that is not complete
         self._data: list[bytes] = []  # the data lines of the event that is not complete
         self._start = b""
@@ -96,6 +99,8 @@ class Framing:
             self._parts.append(lines.pop())
         for raw in lines:
             line = raw.rstrip(b"\r\n")
+            if not self.streaming:
+                self.streaming = line.startswith(_FIELDS)
             if line.startswith(b"data:"):
                 self._data.append(line[6:] if line[5:6] == b" " else line[5:])
             elif not line and self._data and (event := self._event()) is not None:

@@ -33,6 +33,13 @@ class Finished(Generic[R]):
 def pump(flow: Flow[R]) -> Iterator[Any]:
     """Drive a flow, blocking: yield its events, and last `Finished`. Closing this iterator closes the flow and its replies."""
     world = _Blocking()
+    try:
+        yield from _drive(flow, world)
+    finally:
+        world.close()
+
+
+def _drive(flow: Flow[R], world: _Blocking) -> Iterator[Any]:
     send: Callable[[Any], Any] = flow.send
     argument: Any = None
     try:
@@ -52,7 +59,6 @@ def pump(flow: Flow[R]) -> Iterator[Any]:
                 yield item
     finally:
         flow.close()
-        world.close()
 
 
 class _Blocking:
@@ -99,7 +105,7 @@ class _Blocking:
 
         task: futures.Future[Any] = futures.Future()
         context = contextvars.copy_context()
-        work = (lambda: self.carry_out(what)) if isinstance(what, Effect) else (lambda: _result(pump(what)))
+        work = (lambda: self.carry_out(what)) if isinstance(what, Effect) else (lambda: _result(_drive(what, self)))
 
         def run() -> None:
             task.set_running_or_notify_cancel()

@@ -52,6 +52,7 @@ class _Asyncio:
 
     def __init__(self, *, blocking: bool) -> None:
         self._blocking = blocking
+        self._closed = False
         self._replies: list[Reply] = []
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -59,11 +60,8 @@ class _Asyncio:
         match effect:
             case Read(reply):
                 return await self._read(reply)
-            case Open(send, open_):
-                raw = await asyncio.to_thread(send) if self._blocking else send()
-                reply = open_(await raw if inspect.isawaitable(raw) else raw)
-                self._replies.append(reply)
-                return reply
+            case Open():
+                return await self._open(effect)
             case Close(reply):
                 await _closed(reply)
             case Do(work):
@@ -79,12 +77,25 @@ class _Asyncio:
         return None
 
     async def close(self) -> None:
+        self._closed = True
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
         for reply in self._replies:
             await _closed(reply)
+
+    async def _open(self, effect: Open) -> Reply:
+        if self._blocking:
+            return await asyncio.to_thread(lambda: self._opened(effect.open(effect.send())))
+        raw = effect.send()
+        return self._opened(effect.open(await raw if inspect.isawaitable(raw) else raw))
+
+    def _opened(self, reply: Reply) -> Reply:
+        self._replies.append(reply)
+        if self._closed:  # a blocking call that was left behind
+            reply.close()
+        return reply
 
     async def _read(self, reply: Reply) -> Any:
         if isinstance(reply.chunks, AsyncIterator):
@@ -97,8 +108,13 @@ class _Asyncio:
         work = self.carry_out(what) if isinstance(what, Effect) else _result_async(pump_async(what, blocking=self._blocking))
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at, so that asyncio does not complain of one that was left behind
 
 
 async def _closed(reply: Reply) -> None:

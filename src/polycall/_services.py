@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 __all__ = ["LLAMACPP", "OPENAI", "Service", "service_at"]
 
@@ -48,7 +49,7 @@ _SERVICES: Final = (
 
 def service_at(url: str) -> Service:
     """Return the service behind a base URL; one that is not known is taken to be like OpenAI's own."""
-    host = url.partition("://")[2].partition("/")[0].partition(":")[0].lower()
+    host = urlsplit(url).hostname or ""
     for service in _SERVICES:
         if any(host == known or host.endswith(f".{known}") for known in service.hosts):
             return service

@@ -94,9 +94,9 @@ def _value(text: str, offered: Offered, checking: Checking) -> Any:
     """Return the value; text and scan first, so that one validation by pydantic-core on the raw text is all that is left."""
     arguments = _scan(text, offered)
     sent = checking.nulled.get(offered.schema.wire_name)
-    if sent is not None and "null" in text and take_out_nulls(arguments, sent):
-        text = to_json(arguments).decode()
     try:
+        if sent is not None and "null" in text and take_out_nulls(arguments, sent):
+            text = to_json(arguments).decode()
         try:
             return offered.arguments.check(text, strict=checking.strict, context=checking.context)
         except (ValidationError, SchemaMismatch) as error:

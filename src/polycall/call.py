@@ -270,7 +270,7 @@ class Calls(Sequence[T]):
 
     def _by_position(self, results: Mapping[Any, Any] | Iterable[Any]) -> dict[int, Any]:
         if not is_mapping(results):
-            values: list[Any] = list(results)
+            values: list[Any] = list(results) if isinstance(results, Iterable) else [results]
             if len(values) != len(self.calls):
                 need = "give one per call, in order, or a mapping by position"
                 message = f"{len(values)} results for {len(self.calls)} calls: {need}"
@@ -279,7 +279,9 @@ class Calls(Sequence[T]):
         by_id = {call.id: call.index for call in reversed(self.calls) if call.id}
         given: dict[int, Any] = {}
         for key, value in results.items():
-            position: Any = key.index if isinstance(key, Call) else by_id.get(key) if isinstance(key, str) else key
+            position: Any = by_id.get(key) if isinstance(key, str) else key
+            if isinstance(key, Call):
+                position = next((call.index for call in self.calls if call is key), None)
             if not isinstance(position, int) or not 0 <= position < len(self.calls):
                 message = (
                     f"a result is given for {key!r}, which is no call of this response: use positions 0 to {len(self.calls) - 1}"

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import Field as DataclassField
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol, Self, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol, Self, TypeAlias, cast, overload
 
 from typing_extensions import TypeForm, TypeVar
 
@@ -93,6 +93,8 @@ class _Face(InstructorNames):
             raise UsageError(message)
         if not isinstance(own["max_retries"], int) or own["max_retries"] < 0:
             raise UsageError("max_retries counts the times that bad calls are asked again: write a whole number from 0 on")
+        if own["timeout"] is not None and not (isinstance(own["timeout"], int | float) and own["timeout"] > 0):
+            raise UsageError("timeout is the number of seconds for the whole call, greater than 0; None sets no limit")
         choice = offered.choice(own["tool_choice"])
         request = Request(
             model=own["model"],
@@ -259,12 +261,14 @@ class AsyncClient(_Face):
         await self.close()
 
 
-def _messages(messages: Messages) -> Sequence[Message]:
+def _messages(messages: Any) -> Sequence[Message]:
     if isinstance(messages, str):
         return ({"role": "user", "content": messages},)
-    if isinstance(messages, Mapping) or not isinstance(messages, Iterable):
+    listed: tuple[Any, ...] | None = None
+    if isinstance(messages, Iterable) and not isinstance(messages, Mapping | bytes):
+        listed = tuple(one for one in cast("Any", messages))
+    if listed is None or any(one is None or isinstance(one, str | bytes | int | float) for one in listed):
         raise UsageError('messages is a question as text, or a list of messages like [{"role": "user", "content": "..."}]')
-    listed = tuple(messages)
     if not listed:
         raise UsageError("messages is empty: ask something")
     return listed

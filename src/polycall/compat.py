@@ -56,13 +56,16 @@ class Hooks:
         """Start without hooks."""
         self._handlers: dict[str, list[Callable[..., Any]]] = {}
 
-    def on(self, name: str, handler: Callable[..., Any]) -> None:
+    def on(self, name: str, handler: Any) -> None:
         """Add a function for ``name``.
 
         Raises:
             UsageError: Nothing of that name ever happens.
         """
         self._known(name)
+        if not callable(handler):
+            message = f"the handler for {name!r} is no function: on(name, function)"
+            raise UsageError(message)
         self._handlers.setdefault(name, []).append(handler)
 
     def off(self, name: str, handler: Callable[..., Any]) -> None:

@@ -50,6 +50,11 @@ def test_the_stream_adds_up_to_the_whole_answer(model, ask, weather):
     assert [json.loads(text) for text in pieces.values()] == arguments_of(whole)
 
 
+def test_the_same_question_has_the_same_answer(model, ask, weather):
+    answers = [arguments_of(next(model.complete(ask(QUESTION, tools=[weather]), stream=False))) for _ in range(3)]
+    assert answers[0] == answers[1] == answers[2]
+
+
 def test_deltas_come_while_the_model_still_writes(model, ask, weather):
     times = [time.monotonic() for _ in model.complete(ask(QUESTION, tools=[weather]), stream=True)]
     assert len(times) > 10

@@ -113,6 +113,11 @@ class Server:
             answer = self.queue.popleft() if self.queue else self.answer
         return answer if isinstance(answer, Answer) else answer(sent)
 
+    def wait_for_request(self) -> None:
+        end = time.monotonic() + LONGEST_WAIT
+        while not self.requests and time.monotonic() < end:
+            time.sleep(0.002)
+
     def counted(self, change: int) -> None:
         with self._lock:
             self.open += change

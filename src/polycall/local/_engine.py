@@ -74,6 +74,7 @@ def load(file: ModelFile, settings: Settings) -> Server:
         return server
     if "<|im_start|>" not in properties["chat_template"]:
         raise UsageError(f"{file.path} has a chat template without tools: choose a model that is trained for tool calls")
+    del server  # the memory of one model, not of two
     parameters.chat_template = _template()
     return _start(library, parameters, file.path)
 

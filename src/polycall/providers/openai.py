@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 
 from pydantic_core import to_json
@@ -73,7 +74,7 @@ class OpenAIChat:
             body["stream"] = True
             if self.service.stream_usage:
                 body["stream_options"] = {"include_usage": True}
-        body |= {key: value for key, value in request.options.items() if key not in _TRANSPORT}
+        body |= {key: value for key, value in request.options.items() if key not in _TRANSPORT and not _is_left_out(value)}
         transport = {key: value for key, value in request.options.items() if key in _TRANSPORT}
         return Encoded(body, tuple(request.messages), offered.nulled, offered.json, transport)
 
@@ -89,7 +90,7 @@ class OpenAIChat:
         completion: Any = sys.modules[f"{type(raw).__module__.partition('.')[0]}.types.chat"]
         asynchronous = hasattr(response.stream, "__aiter__")
         chunks = response.aiter_bytes() if asynchronous else response.iter_bytes()
-        close = response.aclose if asynchronous else response.close
+        close = response.aclose if asynchronous else partial(_close, response)
         return Reply(chunks, close, raw.status_code, lambda body: completion.ChatCompletion.construct(**body))
 
     def decoder(self) -> ChatDecoder:
@@ -99,6 +100,17 @@ class OpenAIChat:
     def results(self, answers: Sequence[Answer]) -> list[Message]:
         """Return one ``tool`` message per call."""
         return [{"role": "tool", "tool_call_id": answer.call.id, "content": answer.content} for answer in answers]
+
+
+def _close(response: Any) -> None:
+    """Close a response of httpx, also under a thread that waits for it: that one is woken, and the server sees the end."""
+    from socket import SHUT_RDWR
+
+    stream = response.extensions.get("network_stream")
+    if not response.is_closed and stream is not None and response.http_version == "HTTP/1.1":
+        with suppress(OSError, AttributeError):
+            stream.get_extra_info("socket").shutdown(SHUT_RDWR)
+    response.close()
 
 
 provider: Final = OpenAIChat()
@@ -268,6 +280,11 @@ def _call_deltas(delta: JsonObject, choice: int, *, whole: bool) -> Iterator[Cal
             index = entry.get("index")
             key = (choice, index) if isinstance(index, int | float | str) else None
             yield _call_delta(entry, ("whole", choice, position) if whole else key, choice)
+
+
+def _is_left_out(value: object) -> bool:
+    """Whether this is the SDK's mark for an argument that is not given."""
+    return type(value).__name__ in {"Omit", "NotGiven"}
 
 
 def _is_custom(entry: JsonObject) -> bool:
