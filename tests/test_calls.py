@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 
 import openai
-import polycall
 import pytest
-from polycall import BoundCall, Call, CallErrors, Calls, InvalidArgumentsError, Tool, UnknownToolError, Usage, UsageError
 from pydantic import BaseModel, Field
+from typing_extensions import TypedDict
+
+import polycall
+from polycall import BoundCall, Call, CallErrors, Calls, InvalidArgumentsError, Tool, UnknownToolError, Usage, UsageError
 from support import chat
 from support.loopback import Answer, Server
-from typing_extensions import TypedDict
 
 T = TypeVar("T")
 
@@ -321,7 +322,7 @@ def test_a_call_of_another_response_is_no_key(calls, mixed):
 
 
 def test_ids_that_repeat_or_are_missing_are_made_unique_in_the_reply():
-    one, same, none = (chat.entry("Weather", '{"city": "a"}', id=id) for id in ("c", "c", None))
+    one, same, none = (chat.entry("Weather", '{"city": "a"}', id=given) for given in ("c", "c", None))
     calls = answered(one, same, none)
     assert [call.id for call in calls.calls] == ["c", "c", None]
     messages = calls.reply(["x", "y", "z"])

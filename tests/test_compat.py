@@ -5,10 +5,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import openai
-import polycall
 import pytest
-from polycall import CallErrors, Client, InvalidArgumentsError, Mode, TransportError, UnknownToolError, UsageError
 from pydantic import BaseModel
+
+import polycall
+from polycall import CallErrors, Client, InvalidArgumentsError, Mode, TransportError, UnknownToolError, UsageError
 from support import chat
 from support.loopback import Answer, Server
 

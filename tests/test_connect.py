@@ -7,11 +7,12 @@ from typing import Any
 
 import httpx2
 import openai
-import polycall
 import pytest
+from pydantic import BaseModel
+
+import polycall
 from polycall import AsyncClient, Client, Mode, UsageError
 from polycall._services import OPENAI, Service, service_at
-from pydantic import BaseModel
 from support import chat
 from support.loopback import Answer, Server
 

@@ -2,15 +2,16 @@
 
 import dataclasses
 import functools
-from typing import Annotated, Any, ClassVar, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, NotRequired, Required, TypeVar
 
-import future_tools
 import pydantic
 import pytest
-from polycall import BoundCall, DeltaEvent, Tool
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
+from typing_extensions import TypedDict
+
+import future_tools
+from polycall import BoundCall, DeltaEvent, Tool
 from support_tools import offer
-from typing_extensions import NotRequired, Required, TypedDict
 
 T = TypeVar("T")
 
@@ -230,6 +231,18 @@ def test_what_a_dataclass_has_beside_its_fields_is_no_field():
 
     value = partial_of(Beside, '{"x": 1, ')
     assert (value.x, value.shared) == (1, 3)
+
+
+def test_a_type_whose_half_is_no_type_shows_nothing():
+    class Local(BaseModel):
+        city: str
+
+    @pydantic.dataclasses.dataclass
+    class Holder:
+        local: "Local"
+
+    pydantic.dataclasses.rebuild_dataclass(Holder, _types_namespace={"Local": Local})
+    assert partial_of(Holder, '{"local": {"city": "a"}') is None
 
 
 def test_an_event_is_shown_without_its_text():

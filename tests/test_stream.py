@@ -404,7 +404,7 @@ def test_worker_ends_after_the_deadline(server, client):
     before = polycall_threads()
     server.answer = STALLS["body"]
     with pytest.raises(polycall.DeadlineError):
-        client.create("?", tools=[F, G], timeout=0.1)
+        client.stream("?", tools=[F, G], timeout=0.1).result()
     assert ended(before)
 
 

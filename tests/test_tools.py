@@ -12,15 +12,16 @@ from enum import Enum
 from itertools import count
 from typing import Annotated, Any, Generic, List, Literal, NamedTuple, Never, Optional, Tuple, TypeVar, Union  # noqa: UP035
 
-import future_tools
 import pydantic
 import pytest
+from pydantic import BaseModel, Field, RootModel, computed_field
+from typing_extensions import TypeAliasType, TypedDict
+
+import future_tools
 from polycall import Tool, UsageError
 from polycall._tools import toolset
 from polycall.types import ToolChoice
-from pydantic import BaseModel, Field, RootModel, computed_field
 from support_tools import check, check_named, offer
-from typing_extensions import TypeAliasType, TypedDict
 
 T = TypeVar("T")
 
@@ -84,6 +85,7 @@ class Plain(typing.TypedDict):
 Many = TypeAliasType("Many", Iterable[A | B])
 Either = TypeAliasType("Either", A | B)
 One = TypeAliasType("One", A)
+Boxes = TypeAliasType("Boxes", Iterable[Box[T]], type_params=(T,))
 Pairs = TypeAliasType("Pairs", Iterable[Pair[T]], type_params=(T,))
 
 
@@ -147,7 +149,7 @@ def refusal(response_model: object = None, tools: object = None) -> str:
         (Tuple[B | A, ...], "B A"),  # noqa: UP006
         (Iterable[Union[A, B]], "A B"),  # noqa: UP007
         (Iterable[Union[A, Union[B, D]]], "A B D"),  # noqa: UP007
-        (Iterable[A | A], "A"),
+        (Iterable[A | A], "A"),  # noqa: PYI016
         (Iterable[D | P | Row], "D P Row"),
         (Iterable[Box[int]], "Box[int]"),
         (Iterable[Box[int] | Box[str]], "Box[int] Box[str]"),
@@ -227,6 +229,7 @@ NOT_UNDERSTOOD = [
     (5, ["response_model=5 is not understood", "Iterable[A | B]"]),
     ([A, B], ["tools=[...]"]),
     (f, ["tools=[f]"]),
+    (Boxes[int], ["the type alias Boxes[int] cannot be looked into"]),
     ("A", ["'A' is the name of a type", "without quotes"]),
     (Iterable["A"], ["'A' is the name of a type", "without quotes"]),
     (TypeAliasType("Late", "Iterable[A]"), ["'Iterable[A]' is the name of a type"]),
@@ -269,6 +272,23 @@ class Lost(BaseModel):
     x: "Nowhere"  # noqa: F821
 
 
+@dataclasses.dataclass
+class LostData:
+    x: "Nowhere"  # noqa: F821
+
+
+class LostRow(TypedDict):
+    x: "Nowhere"  # noqa: F821
+
+
+class Text(BaseModel):
+    x: int
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
+        return {"type": "string"}
+
+
 NO_TOOLS = [
     (int, ["int cannot be a tool", "class IntCall(BaseModel): value: int"]),
     (Entry, ["Entry cannot be a tool", "class EntryCall(BaseModel): value: Entry"]),
@@ -288,7 +308,10 @@ NO_TOOLS = [
     (Iterable[A], ["Iterable[A] cannot be a tool"]),
     (type[A], ["type[A] cannot be a tool"]),
     ("A", ["'A' is the name of a type"]),
-    (Lost, ["Lost cannot be a tool", "Nowhere"]),
+    (Lost, ["Lost cannot be a tool", "'Nowhere'", "Lost.model_rebuild()"]),
+    (LostData, ["LostData cannot be a tool", "'Nowhere'"]),
+    (LostRow, ["LostRow cannot be a tool", "'Nowhere'"]),
+    (Text, ["Text cannot be a tool", "'string'", "object"]),
     (no_args, ["no_args cannot be a tool", "*values"]),
     (no_kwargs, ["no_kwargs cannot be a tool", "**values"]),
     (positional, ["positional cannot be a tool", "'a"]),

@@ -16,7 +16,7 @@ from typing_extensions import TypedDict, is_typeddict, override
 
 from polycall._partial import half_filled, partial_dict, read_partial
 from polycall._schema import canonical
-from polycall._signature import described_parameters, docstring, filled_defaults, function_name, signature_fields, underlying
+from polycall._signature import described_parameters, docstring, function_name, signature_fields, underlying
 from polycall.call import BoundCall
 from polycall.errors import UsageError
 from polycall.types import JsonObject, is_mapping, is_object, is_sequence
@@ -88,9 +88,8 @@ class TypeArguments:
         self.description, parameters = described_parameters(docstring(kind)) if described is None else described
         self._kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
         try:
-            if inspect.isclass(self._kind) and issubclass(self._kind, BaseModel):
-                self._kind.model_rebuild()  # says which name is not defined, which an adapter does not
             self._adapter: TypeAdapter[Any] = TypeAdapter(kind)
+            self._adapter.rebuild(raise_errors=True)  # says which name is not defined, where one is not
             self.schema = canonical(self._adapter.json_schema(schema_generator=_Schema), self.name)
             self._lax, self._strict = self._adapter.validator, _strict_validator(self._adapter)
         except PydanticUndefinedAnnotation as error:
@@ -122,7 +121,6 @@ class FunctionArguments:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
-        self._defaults = filled_defaults(function)
         self.name = function_name(function)
         described = described_parameters(docstring(underlying(function)))
         made: Any = TypedDict(self.name, signature_fields(function, described[1]))  # type: ignore[misc]  # known only now
@@ -131,11 +129,7 @@ class FunctionArguments:
         self.description, self.schema = self._type.description, self._type.schema
 
     def check(self, text: str, *, strict: bool, context: object) -> BoundCall:
-        arguments = self._type.check(text, strict=strict, context=context)
-        for name, make in self._defaults.items():
-            if name not in arguments:
-                arguments[name] = make()
-        return BoundCall(self._function, arguments)
+        return BoundCall(self._function, self._type.check(text, strict=strict, context=context))
 
     def partial(self, text: str) -> BoundCall | None:
         found = self._type.partial(text)

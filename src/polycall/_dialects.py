@@ -101,7 +101,7 @@ def _take_out(value: Any, schemas: Iterable[Mapping[str, Any]], root: Mapping[st
     if not is_object(value):
         return False
     objects = [branch["properties"] for branch in branches if "properties" in branch]
-    fields = min((one for one in objects if _fits(value, one)), key=len, default=None)
+    fields = min((one for one in objects if _fits(value, one, root)), key=len, default=None)
     if fields is None:
         return False
     left_out = [name for name in value if value[name] is None and isinstance(fields[name], _Nullable)]
@@ -114,11 +114,11 @@ def _take_out(value: Any, schemas: Iterable[Mapping[str, Any]], root: Mapping[st
     return bool(left_out) or any(changed)
 
 
-def _fits(value: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
-    """Whether an object is one with these fields: strict objects are closed, so their names tell, and constants do."""
+def _fits(value: Mapping[str, Any], fields: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
+    """Whether an object is one with these fields: strict objects are closed, so their names tell, and constants and nulls do."""
     for name, one in value.items():
         schema = fields.get(name)
-        if schema is None:
+        if schema is None or (one is None and not _takes_null(schema, root)):
             return False
         allowed = [schema["const"]] if "const" in schema else schema.get("enum")
         if allowed is not None and one not in allowed:
@@ -127,8 +127,10 @@ def _fits(value: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
 
 
 def _branches(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    while "$ref" in schema:
-        schema = root if schema["$ref"] == "#" else root["$defs"][schema["$ref"].removeprefix(_DEFINITION)]
+    followed: set[str] = set()
+    while "$ref" in schema and schema["$ref"] not in followed:
+        followed.add(schema["$ref"])
+        schema = root if schema["$ref"] == "#" else root.get("$defs", {}).get(schema["$ref"].removeprefix(_DEFINITION), {})
     yield schema
     for one in schema.get("anyOf", ()):
         yield from _branches(one, root)
@@ -170,6 +172,10 @@ class _Strict:
             self._refuse(place, "is a union at its top")
         if "oneOf" in schema and "anyOf" in schema:
             self._refuse(place, "uses oneOf beside anyOf")
+        members = [next(_branches(one, self.root)) for one in (*schema.get("anyOf", ()), *schema.get("oneOf", ()))]
+        objects = [one for one in members if "properties" in one]
+        if len(objects) > 1 and not all(map(_shows_defaults, objects)):
+            self._refuse(place, "is a union, and one of its members leaves fields out whose default the schema does not show")
 
     def _keyword(self, made: JsonObject, keyword: str, value: Any, place: str, level: int) -> None:
         match keyword:
@@ -206,23 +212,12 @@ class _Strict:
 
     def _property(self, schema: Any, place: str, level: int, *, required: bool) -> JsonObject:
         made = self.write(schema, place, level=level + 1)
-        if required or self._takes_null(made):
+        if required or _takes_null(made, self.root):
             return made
         self.nulled = True
         note = {"description": made.pop("description")} if "description" in made else {}
         branches = made["anyOf"] if made.keys() == {"anyOf"} else [made]
         return _Nullable({"anyOf": [*branches, {"type": "null"}], **note}, schema.get("default"))
-
-    def _takes_null(self, schema: Mapping[str, Any], followed: frozenset[str] = frozenset()) -> bool:
-        """Whether null is a value of the field itself."""
-        reference = schema.get("$ref")
-        if reference is not None:
-            target = self.root.get("$defs", {}).get(reference.removeprefix(_DEFINITION), {})
-            return reference not in followed and self._takes_null(target, followed | {reference})
-        kinds = schema.get("type")
-        if kinds == "null" or (is_sequence(kinds) and "null" in kinds) or None in schema.get("enum", (schema.get("const", ""),)):
-            return True
-        return any(self._takes_null(one, followed) for one in (*schema.get("anyOf", ()), *schema.get("oneOf", ())))
 
     def _reference(self, schema: Mapping[str, Any], place: str, level: int) -> JsonObject:
         """Keep a reference, or put the definition in its place where it has neighbours, which the dialect does not take."""
@@ -257,6 +252,24 @@ class _Strict:
     def _refuse(self, place: str, reason: str) -> JsonObject:
         self.refused.append(f"{place or 'the schema'} {reason}")
         return {"type": "null"}
+
+
+def _shows_defaults(schema: Mapping[str, Any]) -> bool:
+    """Whether every field that may be left out could be written instead: its null, taken out, would lose the union's member."""
+    optional = (field for name, field in schema["properties"].items() if name not in schema.get("required", ()))
+    return all(field.get("default") is not None or _takes_null(field, {}) for field in optional)
+
+
+def _takes_null(schema: Mapping[str, Any], root: Mapping[str, Any], followed: frozenset[str] = frozenset()) -> bool:
+    """Whether null is a value of a field itself."""
+    reference = schema.get("$ref")
+    if reference is not None:
+        target = root.get("$defs", {}).get(reference.removeprefix(_DEFINITION), {})
+        return reference not in followed and _takes_null(target, root, followed | {reference})
+    kinds = schema.get("type")
+    if kinds == "null" or (is_sequence(kinds) and "null" in kinds) or None in schema.get("enum", (schema.get("const", ""),)):
+        return True
+    return any(_takes_null(one, root, followed) for one in (*schema.get("anyOf", ()), *schema.get("oneOf", ())))
 
 
 def _subschemas(schema: Any) -> Iterator[Mapping[str, Any]]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from polycall._effects import Close, Do, Effect, First, Flow, Open, Read, Sleep, Start
+from polycall._effects import Close, Do, Effect, First, Flow, Open, Read, Start
 from polycall.provider import Reply
 
 if TYPE_CHECKING:
@@ -85,8 +85,8 @@ class _Blocking:
 
                 done, _ = futures.wait(tasks, timeout, futures.FIRST_COMPLETED)  # type: ignore[arg-type]  # made by _start
                 return next((task for task in tasks if task in done), None)
-            case Sleep(seconds):
-                time.sleep(seconds)
+            case _:
+                time.sleep(effect.seconds)
         return None
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from typing import Any, TypeVar
 
-from polycall._effects import Close, Do, Effect, First, Flow, Open, Read, Sleep, Start
+from polycall._effects import Close, Do, Effect, First, Flow, Open, Read, Start
 from polycall._pump import Finished
 from polycall.provider import Reply
 
@@ -72,8 +72,8 @@ class _Asyncio:
             case First(tasks, timeout):
                 done, _ = await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)  # type: ignore[type-var]  # made by _start
                 return next((task for task in tasks if task in done), None)
-            case Sleep(seconds):
-                await asyncio.sleep(seconds)
+            case _:
+                await asyncio.sleep(effect.seconds)
         return None
 
     async def close(self) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from polycall.errors import UsageError
-from polycall.types import JsonObject, is_mapping, is_object, is_sequence
+from polycall.types import JsonObject, is_array, is_mapping, is_object, is_sequence
 
+_NOTES: Final = frozenset({"title", "description", "default"})
 _OLD_DEFINITIONS: Final = "#/definitions/"
 
 
@@ -50,6 +51,101 @@ def names(schema: object) -> Iterator[str]:
     elif is_sequence(schema):
         for one in schema:
             yield from names(one)
+
+
+def leaves(schema: object) -> Iterator[object]:
+    """Yield every text, number and truth value in a schema."""
+    if is_mapping(schema):
+        for value in schema.values():
+            yield from leaves(value)
+    elif is_sequence(schema):
+        for one in schema:
+            yield from leaves(one)
+    else:
+        yield schema
+
+
+def with_integers(value: Any, schema: Mapping[str, Any]) -> Any:
+    """Return ``value`` with numbers like ``1.0`` written as integers where the schema asks for one, and for no other number.
+
+    And where it asks for the constant 1, true is written as a text, which is not taken for it: to Python, and so to pydantic, the
+    two are equal.
+    """
+    return _with_integers(value, [schema], schema)
+
+
+def _with_integers(value: Any, schemas: Iterable[Any], root: Mapping[str, Any]) -> Any:
+    """Do so where ``value`` may be described by any of several schemas."""
+    known = [one for schema in schemas for one in _alternatives(schema, root, frozenset())]
+    if is_object(value):
+        known = [schema for schema in known if _could_be(value, schema)]
+        return {key: _with_integers(one, [_field(schema, key) for schema in known], root) for key, one in value.items()}
+    if is_array(value):
+        return [_with_integers(one, [_item(schema, place) for schema in known], root) for place, one in enumerate(value)]
+    if isinstance(value, bool):
+        return str(value) if any(map(_has_integer_constant, known)) and not any(map(_takes_boolean, known)) else value
+    if not isinstance(value, float) or not value.is_integer():
+        return value
+    integer = any(map(_takes_integer, known)) and not any(map(_takes_number, known))
+    return int(value) if integer else value
+
+
+def _alternatives(schema: Any, root: Mapping[str, Any], followed: frozenset[str]) -> Iterator[Mapping[str, Any]]:
+    if not is_mapping(schema):
+        return
+    yield schema
+    for keyword in ("anyOf", "oneOf", "allOf"):
+        for one in schema.get(keyword, ()):
+            yield from _alternatives(one, root, followed)
+    reference = schema.get("$ref")
+    if isinstance(reference, str) and reference not in followed:
+        target = root if reference == "#" else _target(root, reference)
+        yield from _alternatives(target, root, followed | {reference})
+
+
+def _could_be(value: Mapping[str, Any], schema: Mapping[str, Any]) -> bool:
+    """Whether the keys and constants of an object fit."""
+    fields = schema.get("properties", {})
+    if value.keys() - fields.keys() and schema.get("additionalProperties") is False:
+        return False
+    constants = {name: field["const"] for name, field in fields.items() if is_mapping(field) and "const" in field}
+    fit = all(value.get(name, constant) == constant for name, constant in constants.items())
+    return fit and value.keys() >= set(schema.get("required", ()))
+
+
+def _field(schema: Mapping[str, Any], key: str) -> Any:
+    return schema.get("properties", {}).get(key, schema.get("additionalProperties"))
+
+
+def _item(schema: Mapping[str, Any], place: int) -> Any:
+    first = schema.get("prefixItems", ())
+    return first[place] if place < len(first) else schema.get("items")
+
+
+def _takes_integer(schema: Mapping[str, Any]) -> bool:
+    kinds = schema.get("type")
+    return kinds == "integer" or (is_sequence(kinds) and "integer" in kinds) or _has_integer_constant(schema)
+
+
+def _has_integer_constant(schema: Mapping[str, Any]) -> bool:
+    return any(map(is_integer, (schema.get("const"), *schema.get("enum", ()))))
+
+
+def _takes_boolean(schema: Mapping[str, Any]) -> bool:
+    kinds = schema.get("type")
+    if kinds == "boolean" or (is_sequence(kinds) and "boolean" in kinds) or not schema.keys() - _NOTES:
+        return True
+    return any(isinstance(one, bool) for one in (schema.get("const"), *schema.get("enum", ())))
+
+
+def _takes_number(schema: Mapping[str, Any]) -> bool:
+    kinds = schema.get("type")
+    return not schema.keys() - _NOTES or kinds == "number" or (is_sequence(kinds) and "number" in kinds)
+
+
+def is_integer(value: object) -> bool:
+    """Whether this is a number without a fraction, and no truth value."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _target(schema: Any, reference: str) -> object:

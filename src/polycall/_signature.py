@@ -47,10 +47,7 @@ def described_parameters(text: str | None) -> tuple[str | None, dict[str, str]]:
         return text, {}
     import docstring_parser
 
-    try:
-        parsed = docstring_parser.parse(text)
-    except docstring_parser.ParseError:
-        return text, {}
+    parsed = docstring_parser.parse(text)
     found = {one.arg_name: one.description for one in parsed.params if one.description}
     if not found:
         return text, {}
@@ -95,14 +92,3 @@ def _field(hint: Any, default: Any, description: str | None) -> Any:
     except PydanticSerializationError:
         shown = {}
     return NotRequired[Annotated[hint, Field(description=description, json_schema_extra=shown or None)]]
-
-
-def filled_defaults(function: Callable[..., Any]) -> dict[str, Callable[[], Any]]:
-    """Return the defaults that are not values but descriptions of fields, as functions that make the value."""
-    from pydantic.fields import FieldInfo
-
-    found: dict[str, Callable[[], Any]] = {}
-    for parameter in inspect.signature(function).parameters.values():
-        if isinstance(parameter.default, FieldInfo) and not parameter.default.is_required():
-            found[parameter.name] = partial(parameter.default.get_default, call_default_factory=True)
-    return found

@@ -22,13 +22,15 @@ from polycall._arguments import (
     is_argument_type,
     type_name,
 )
-from polycall._schema import names
+from polycall._schema import is_integer, leaves, names
 from polycall.errors import UsageError
-from polycall.types import ToolChoice, ToolSchema, is_mapping, is_sequence
+from polycall.types import JsonObject, ToolChoice, ToolSchema, is_mapping, is_sequence
 
 __all__ = ["Tool", "ToolSource", "Toolset"]
 
 _WIRE_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_-]{0,63}")
+_WHOLE_NUMBER: Final = re.compile(r"\d\.0+(?!\d)|\d[eE]")
+_WHOLE_NUMBER_OR_TRUTH: Final = re.compile(rf"{_WHOLE_NUMBER.pattern}|true|false")
 _SEVERAL: Final = frozenset({list, tuple, Sequence, Iterable})
 _UNIONS: Final = frozenset({Union, UnionType})
 
@@ -62,12 +64,15 @@ class Offered:
         schema: How it is offered.
         arguments: How its arguments are checked.
         names: Every name that its schema gives to a field or a definition.
+        unlike: What in the text of arguments needs a second look, as pydantic and JSON Schema see it differently; None for
+            nothing.
     """
 
     source: Any
     schema: ToolSchema
     arguments: Arguments
     names: frozenset[str]
+    unlike: re.Pattern[str] | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,9 +156,17 @@ def _build(sources: tuple[Any, ...]) -> Toolset:
         taken.add(wire_name)
         schema = ToolSchema(check.name, wire_name, check.description, check.schema)
         bare = get_args(source)[0] if get_origin(source) is Annotated else source
-        offered[wire_name] = Offered(bare, schema, check, frozenset(names(check.schema)))
+        offered[wire_name] = Offered(bare, schema, check, frozenset(names(check.schema)), _unlike(check.schema))
     tools = tuple(offered.values())
     return Toolset(tools, tuple(tool.schema for tool in tools), offered)
+
+
+def _unlike(schema: JsonObject) -> re.Pattern[str] | None:
+    """Return what finds whole numbers that are not written as such, and where integers are constants truth values."""
+    leaf = tuple(leaves(schema))
+    if any(map(is_integer, leaf)):
+        return _WHOLE_NUMBER_OR_TRUTH
+    return _WHOLE_NUMBER if "integer" in leaf else None
 
 
 _cached = lru_cache(maxsize=256)(_build)

@@ -15,6 +15,7 @@ from pydantic_core.core_schema import CoreSchemaType, ErrorType
 
 from polycall._arguments import SchemaMismatch
 from polycall._dialects import take_out_nulls
+from polycall._schema import with_integers
 from polycall._tools import Offered, Toolset
 from polycall.call import Call, Outcome
 from polycall.errors import ArgumentProblem, CallError, CutOffError, InvalidArgumentsError, UnknownToolError
@@ -56,24 +57,35 @@ def validate(call: ToolCall, checking: Checking) -> Call[Any]:
     """Check one call. Never raises: what is wrong with the call is its error."""
     offered = checking.tools.find(call.name)
     if offered is None or (checking.allowed is not None and call.name not in checking.allowed):
-        known = [tool for tool in checking.tools.schemas if checking.allowed is None or tool.wire_name in checking.allowed]
-        names = ", ".join(tool.name for tool in known)
-        reason = (
-            f"no such tool was offered; offered were: {names}" if call.name else f"the call names no tool; offered were: {names}"
-        )
-        return _bad(call, UnknownToolError, reason, None)
+        return _bad(call, "unknown", UnknownToolError(_unknown(call, checking), **_of(call, call.name)), None)
+    name = offered.schema.name
     if call.cut is not None:
-        return _bad(call, CutOffError, f"the answer was cut inside this call: {call.cut}", offered)
+        error = CutOffError(f"the answer was cut inside this call: {call.cut}", **_of(call, name))
+        return _bad(call, "cut off", error, offered)
     try:
         text = call.arguments.strip()
         value = _value("{}" if text in _NO_ARGUMENTS else text, offered, checking)
     except _Refused as refused:
         reason = "; ".join(str(problem) for problem in refused.problems)
-        bad = _bad(call, InvalidArgumentsError, reason, offered)
-        if isinstance(bad.error, InvalidArgumentsError):
-            bad.error.with_problems(refused.problems).__cause__ = refused.cause
-        return bad
-    return Call(call.index, call.id, offered.schema.name, call.arguments, "ok", None, value, offered.source)
+        invalid = InvalidArgumentsError(reason, problems=refused.problems, **_of(call, name))
+        invalid.__cause__ = refused.cause
+        return _bad(call, "invalid", invalid, offered)
+    return Call(call.index, call.id, name, call.arguments, "ok", None, value, offered.source)
+
+
+def _unknown(call: ToolCall, checking: Checking) -> str:
+    known = [tool for tool in checking.tools.schemas if checking.allowed is None or tool.wire_name in checking.allowed]
+    names = ", ".join(tool.name for tool in known)
+    return f"{'no such tool was offered' if call.name else 'the call names no tool'}; offered were: {names}"
+
+
+def _of(call: ToolCall, name: str) -> dict[str, Any]:
+    return {"index": call.index, "tool": name, "id": call.id, "arguments": call.arguments}
+
+
+def _bad(call: ToolCall, outcome: Outcome, error: CallError, offered: Offered | None) -> Call[Any]:
+    source = None if offered is None else offered.source
+    return Call(call.index, call.id, error.tool or "", call.arguments, outcome, error, None, source)
 
 
 class _Refused(Exception):  # noqa: N818  # never leaves this file
@@ -83,26 +95,12 @@ class _Refused(Exception):  # noqa: N818  # never leaves this file
         self.cause = cause
 
 
-def _bad(call: ToolCall, kind: type[CallError], reason: str, offered: Offered | None) -> Call[Any]:
-    name = call.name if offered is None else offered.schema.name
-    error = kind(reason, index=call.index, tool=name, id=call.id, arguments=call.arguments)
-    outcome: Outcome = "unknown" if kind is UnknownToolError else "cut off" if kind is CutOffError else "invalid"
-    return Call(call.index, call.id, name, call.arguments, outcome, error, None, None if offered is None else offered.source)
-
-
 def _value(text: str, offered: Offered, checking: Checking) -> Any:
     """Return the value; text and scan first, so that one validation by pydantic-core on the raw text is all that is left."""
     arguments = _scan(text, offered)
-    sent = checking.nulled.get(offered.schema.wire_name)
     try:
-        if sent is not None and "null" in text and take_out_nulls(arguments, sent):
-            text = to_json(arguments).decode()
-        try:
-            return offered.arguments.check(text, strict=checking.strict, context=checking.context)
-        except (ValidationError, SchemaMismatch) as error:
-            if not _admit_integers(arguments, _paths(error)):
-                raise
-        return offered.arguments.check(to_json(arguments).decode(), strict=checking.strict, context=checking.context)
+        text = _as_the_type_has_it(text, arguments, offered, checking.nulled.get(offered.schema.wire_name))
+        return offered.arguments.check(text, strict=checking.strict, context=checking.context)
     except ValidationError as error:
         problems = [_problem(details, offered) for details in error.errors(include_url=False)]
         raise _Refused(problems, _without_input(error, problems)) from None
@@ -112,6 +110,18 @@ def _value(text: str, offered: Offered, checking: Checking) -> Any:
     except Exception as error:  # noqa: BLE001  # validators are the user's code
         reason = f"the tool's own check failed with {type(error).__name__}"
         raise _Refused([ArgumentProblem("", reason, f"{reason}: {error}")]) from None
+
+
+def _as_the_type_has_it(text: str, arguments: JsonObject, offered: Offered, nulled: Mapping[str, Any] | None) -> str:
+    """Write the arguments anew where JSON Schema accepts what pydantic's strict mode does not; else return the text as it is.
+
+    Null means "left out" where the schema was sent so, and a number like ``1.0`` is an integer. That has to be settled before the
+    check: a union would take the wrong member without a word.
+    """
+    changed = nulled is not None and "null" in text and take_out_nulls(arguments, nulled)
+    if offered.unlike is not None and offered.unlike.search(text):
+        arguments, changed = with_integers(arguments, offered.schema.schema), True
+    return to_json(arguments).decode() if changed else text
 
 
 def _scan(text: str, offered: Offered) -> JsonObject:
@@ -139,40 +149,6 @@ def _has_infinity(value: Any) -> bool:
     if is_object(value):
         return any(map(_has_infinity, value.values()))
     return any(map(_has_infinity, value)) if is_array(value) else isinstance(value, float) and math.isinf(value)
-
-
-def _admit_integers(arguments: JsonObject, paths: list[Path]) -> bool:
-    """Write numbers like ``1.0`` as integers where pydantic's strict mode stumbled over one: for JSON Schema it is an integer."""
-    changed = False
-    for path in paths:
-        holder, key = _locate(arguments, path)
-        if holder is not None and isinstance(holder[key], float) and holder[key].is_integer():
-            holder[key] = int(holder[key])
-            changed = True
-    return changed
-
-
-def _locate(arguments: JsonObject, path: Path) -> tuple[Any, Any]:
-    """Return the container and key that a path of pydantic ends at; steps that are no key (a union's tag) are passed over."""
-    holder: Any = None
-    key: Any = None
-    at: Any = arguments
-    for step in path:
-        if _holds(at, step):
-            holder, key, at = at, step, at[step]
-    return holder, key
-
-
-def _holds(at: Any, step: str | int) -> bool:
-    if is_object(at):
-        return step in at
-    return is_array(at) and isinstance(step, int) and step < len(at)
-
-
-def _paths(error: ValidationError | SchemaMismatch) -> list[Path]:
-    if isinstance(error, SchemaMismatch):
-        return [path for path, _ in error.found]
-    return [details["loc"] for details in error.errors(include_url=False, include_context=False, include_input=False)]
 
 
 def _problem(details: Any, offered: Offered) -> ArgumentProblem:

@@ -142,12 +142,18 @@ class InvalidArgumentsError(CallError):
         problems: What is wrong, one entry per place; never empty.
     """
 
-    problems: tuple[ArgumentProblem, ...] = ()
-
-    def with_problems(self, problems: Sequence[ArgumentProblem]) -> Self:
-        """Attach ``problems`` and return the same error."""
-        self.problems = tuple(problems)
-        return self
+    def __init__(
+        self,
+        reason: str,
+        *,
+        index: int,
+        tool: str | None = None,
+        id: str | None = None,
+        arguments: str | None = None,
+        problems: Sequence[ArgumentProblem] = (),
+    ) -> None:
+        super().__init__(reason, index=index, tool=tool, id=id, arguments=arguments)
+        self.problems = tuple(problems) or (ArgumentProblem("", reason, reason),)
 
 
 class CutOffError(CallError):

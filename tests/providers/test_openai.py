@@ -20,6 +20,8 @@ from tests.support.recorded import TESTS, answered, exchanges, streams
 from typing_extensions import TypedDict
 
 import polycall
+from polycall._services import LLAMACPP
+from polycall.provider import Connection
 
 SPEC = json.loads((TESTS / "spec" / "openai.json").read_bytes())
 VALIDATOR = jsonschema_rs.validator_for({"$defs": SPEC["$defs"], "$ref": "#/$defs/" + SPEC["x-roots"]["chat.completions"]})
@@ -308,6 +310,21 @@ def test_services_differ(host, facts):
     else:
         assert [tool["function"]["name"] for tool in body["tools"]] == ["Weather"]
         assert "tool_choice" not in body
+
+
+def test_llama_cpp_wants_to_be_asked_for_parallel_calls():
+    script = memory.Script(chat.streamed([chat.entry("Search", '{"query": "x"}', id="a")]))
+    client = polycall.Client(Connection(memory.InMemory(LLAMACPP), script, blocking=True), model="m")
+    body = client.payload("?", tools=TOOLS, tool_choice=[Weather, Search])
+    check_body(body)
+    assert body["parallel_tool_calls"] is True
+    assert [tool["function"]["name"] for tool in body["tools"]] == ["Weather", "Search"]
+    assert "tool_choice" not in body
+    assert not any("strict" in tool["function"] for tool in body["tools"])
+    forced = client.payload("?", tools=[Weather, Search], tool_choice=Search, parallel=False)
+    assert ([tool["function"]["name"] for tool in forced["tools"]], forced["tool_choice"]) == (["Search"], "required")
+    assert forced["parallel_tool_calls"] is False
+    assert client.stream("?", tools=[Search]).result()[0] == Search("x")
 
 
 def test_transport_options_are_no_part_of_the_body(server, sent):

@@ -9,8 +9,9 @@ import time
 import openai
 import pytest
 from pydantic import BaseModel, JsonValue
+from tests.support import memory
 from tests.support.chat import DONE, body, chunk, chunk_of, completion, data, entry, pieces, stream, streamed, whole
-from tests.support.loopback import Answer, Server
+from tests.support.loopback import Answer, Gone, Server
 
 import polycall
 
@@ -342,6 +343,14 @@ def test_equal_ids_stay_as_sent_and_are_answered_apart(way, ask):
     assert [one["id"] for one in calls.messages[-1]["tool_calls"]] == answers
 
 
+def test_made_up_ids_do_not_meet_those_of_the_server(ask):
+    calls = ask(body(whole(entry("F", A, id="call_1"), entry("F", B), entry("F", A, id="call_1"))))
+    assert [call.id for call in calls.calls] == ["call_1", None, "call_1"]
+    answers = [message["tool_call_id"] for message in calls.reply({0: "a", 1: "b", 2: "c"})[-3:]]
+    assert answers[0] == "call_1"
+    assert len(set(answers)) == 3
+
+
 def test_equal_ids_without_index(ask):
     calls = ask(stream(chunk(entry("F", A, id="same")), chunk(entry("F", B, id="same")), chunk(entry("G", "{}", id="same"))))
     assert seen(calls) == [("same", "F", A, "ok"), ("same", "F", B, "ok"), ("same", "G", "{}", "ok")]
@@ -471,8 +480,6 @@ def test_stream_that_ends_without_saying_so(ask):
 
 def test_server_that_stays_silent_after_the_marker(server, client):
     """Nothing follows ``[DONE]``: whoever waits for the connection's end waits for nothing."""
-    from tests.support.loopback import Gone
-
     server.answer = Answer([*streamed([GOOD]), Gone()], content_type="text/event-stream")
     start = time.monotonic()
     calls = client.stream("?", tools=[F, G], timeout=3).result()
@@ -529,6 +536,16 @@ def test_no_answer_is_a_transport_error(answer, stream, errors, ask):
 def test_complete_stream_without_an_answer_is_told(events, ask):
     with pytest.raises(polycall.PolycallError):
         ask(events, errors="raise")
+
+
+@pytest.mark.parametrize("before", [[], [b" \n"], [b": waiting\n\n"], [b'{"choices": ']])
+@pytest.mark.parametrize("stream", [False, True])
+def test_connection_that_breaks_before_an_answer_is_a_transport_error(before, stream):
+    error = ConnectionResetError("gone")
+    with pytest.raises(polycall.TransportError, match="ConnectionResetError") as raised:
+        memory.replay([*before, error], [F, G], stream=stream)
+    assert raised.value.__cause__ is error
+    assert raised.value.status == 200
 
 
 def test_error_in_the_middle_of_a_stream_keeps_what_came(ask):

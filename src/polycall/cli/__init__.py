@@ -12,7 +12,7 @@ def main() -> None:
     try:
         from polycall.cli._commands import app
     except ModuleNotFoundError as error:
-        if error.name not in {"rich", "typer"}:
+        if str(error.name).partition(".")[0] not in {"rich", "typer"}:
             raise
-        sys.exit('polycall: the command needs one more package, type: python -m pip install "polycall[cli]"')
+        sys.exit('polycall: the command needs more packages, type: python -m pip install "polycall[cli]"')
     app()
