@@ -23,7 +23,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError, PydanticKnownError
+from pydantic_core import PydanticCustomError
 
 from polycall import Tool
 from polycall._dialects import openai_strict
@@ -676,6 +676,26 @@ def test_a_whole_number_does_not_decide_a_union(sent_strict):
     call = check(CountedOrNoted, {"v": {"n": 1.0}, "w": 2.0}, sent_strict=sent_strict)
     assert call.value == CountedOrNoted(v=Counted(n=1), w=2.0)
     assert type(call.value.w) is float
+
+
+class ClosedCount(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    n: int
+
+
+class Amount(BaseModel):
+    n: float
+    unit: str
+
+
+class CountOrAmount(BaseModel):
+    v: ClosedCount | Amount
+
+
+def test_a_whole_number_stays_a_float_where_only_a_float_can_be_meant():
+    amount = check(CountOrAmount, {"v": {"n": 1.0, "unit": "m"}}).value.v
+    assert (type(amount), type(amount.n)) == (Amount, float)
+    assert check(CountOrAmount, {"v": {"n": 1.0}}).value.v == ClosedCount(n=1)
 
 
 class Named(BaseModel):

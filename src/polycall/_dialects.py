@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from polycall.types import JsonObject, is_array, is_mapping, is_object, is_sequence
 
-__all__ = ["Dialected", "openai_strict", "take_out_nulls"]
+__all__ = ["Dialected", "openai_strict", "take_out_nulls", "tell"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +65,17 @@ def openai_strict(schema: Mapping[str, Any]) -> Dialected:
     if writer.refused:
         return Dialected(schema, tuple(writer.refused))
     return Dialected(made, (), tuple(writer.dropped), writer.nulled)
+
+
+def tell(name: str, dialected: Dialected) -> None:
+    """Log what the model is not told about the schema of the tool ``name``: fields and keywords only."""
+    import logging
+
+    log = logging.getLogger("polycall")
+    if dialected.refused:
+        log.debug("tool %s is sent without the strict dialect: %s", name, "; ".join(dialected.refused))
+    if dialected.dropped:
+        log.debug("tool %s is sent without: %s", name, "; ".join(dialected.dropped))
 
 
 class _Nullable(dict[str, Any]):

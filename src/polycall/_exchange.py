@@ -12,9 +12,9 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from polycall._answer import Answer
 from polycall._effects import Effect, First, Flow, Open, Read, Start
 from polycall._framing import Framing
+from polycall._incoming import Incoming
 from polycall._validate import Checking
 from polycall.call import Calls
 from polycall.errors import (
@@ -67,15 +67,15 @@ def exchange(asked: Exchange) -> Flow[Calls[Any]]:
         reply: Reply = yield from _within(
             deadline, Open(lambda: provider.send(asked.connection.client, encoded, stream=asked.stream), provider.open)
         )
-        answer = Answer(replace(asked.checking, nulled=encoded.nulled), provider.decoder(), asked.request.tool_choice)
-        yield from _read(answer, reply, deadline, stream=asked.stream)
+        incoming = Incoming(replace(asked.checking, nulled=encoded.nulled), provider.decoder(), asked.request.tool_choice)
+        yield from _read(incoming, reply, deadline, stream=asked.stream)
     except Exception as error:
         if not isinstance(error, PolycallError):
             names = ", ".join(tool.name for tool in asked.request.tools)
             error.add_note(f"polycall had asked {provider.name} for calls of {names} (model {asked.request.model})")
         asked.tell("completion:error", _given(error))
         raise
-    calls = answer.calls(encoded.messages, provider, reply)
+    calls = incoming.calls(encoded.messages, provider, reply)
     asked.tell("completion:response", lambda: calls.response)
     for bad in calls.errors:
         asked.tell("parse:error", _given(bad))
@@ -110,39 +110,39 @@ def _within(deadline: _Deadline | None, effect: Effect) -> Generator[Any, Any, A
     return first.result()
 
 
-def _read(answer: Answer, reply: Reply, deadline: _Deadline | None, *, stream: bool) -> Generator[Any, Any, None]:
+def _read(incoming: Incoming, reply: Reply, deadline: _Deadline | None, *, stream: bool) -> Generator[Any, Any, None]:
     """Read the reply to its end; what breaks it off after something has arrived cuts the answer, and loses nothing."""
     framing = Framing()
     try:
         while not framing.done and (chunk := (yield from _within(deadline, Read(reply)))) is not None:
             for event in framing.feed(chunk):
-                yield from answer.feed(event, whole=not stream and not isinstance(chunk, bytes))
+                yield from incoming.feed(event, whole=not stream and not isinstance(chunk, bytes))
         for event in framing.close():
-            yield from answer.feed(event, whole=bool(framing.whole))
+            yield from incoming.feed(event, whole=bool(framing.whole))
         broken = None if framing.done or framing.whole else "the stream ended without saying that it is complete"
     except DeadlineError:
         raise
     except Exception as error:  # noqa: BLE001  # whatever the SDK's transport raises
-        broken = _broken(error, answer, reply)
-    if not (answer.begun or framing.streaming) or (framing.done and not answer.answered and answer.cut is None):
+        broken = _broken(error, incoming, reply)
+    if not (incoming.begun or framing.streaming) or (framing.done and not incoming.answered and incoming.cut is None):
         reason = "is empty" if framing.whole is None else "holds no answer of the model"
         message = f"the server's answer {reason}"
         raise TransportError(message, status=reply.status)
-    yield from answer.close(broken)
+    yield from incoming.close(broken)
 
 
-def _broken(error: Exception, answer: Answer, reply: Reply) -> str:
+def _broken(error: Exception, incoming: Incoming, reply: Reply) -> str:
     """Say in words for people what broke the answer off; raises where nothing of it had arrived."""
     if isinstance(error, TransportError):
         error.status = error.status or reply.status
-        if not answer.begun:
+        if not incoming.begun:
             raise error
         return str(error)
     broken = f"the connection broke ({type(error).__name__})"
-    if not answer.begun:
+    if not incoming.begun:
         message = f"no answer came: {broken}"
         raise TransportError(message, status=reply.status) from error
-    answer.cause = error
+    incoming.cause = error
     return broken
 
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Generic, Literal, TypeAlias, get_args, get_origin, overload
 
-from pydantic_core import PydanticSerializationError, to_json
 from typing_extensions import TypeForm, TypeVar, is_typeddict, override
 
+from polycall._turn import Answer, Turn, result_text
 from polycall.errors import CallError, UsageError
-from polycall.types import JsonObject, Message, ToolCall, Usage, is_mapping
+from polycall.types import JsonObject, Message, Usage, is_mapping
 
 __all__ = [
     "Attempt",
@@ -114,32 +114,6 @@ class Attempt:
     errors: tuple[CallError, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the model is told about one call: ``content`` is text, ``failed`` whether it tells of a failure."""
-
-    call: ToolCall
-    content: str
-    failed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One turn of the model, ready to be sent back to the same provider.
-
-    Attributes:
-        before: The messages that were sent.
-        assistant: The model's turn in the provider's form, every call with an id of its own.
-        calls: The calls of that turn, with those ids, in the model's order.
-        results: Puts one answer per call into the provider's form.
-    """
-
-    before: tuple[Message, ...]
-    assistant: tuple[Message, ...]
-    calls: tuple[ToolCall, ...]
-    results: Callable[[Sequence[Answer]], list[Message]]
-
-
 class Calls(Sequence[T]):
     """The calls of one response: a sequence of their values, in the model's order, to be read as often as you like.
 
@@ -219,7 +193,7 @@ class Calls(Sequence[T]):
         answers: list[Answer] = []
         for call, checked in zip(self._turn.calls, self.calls, strict=True):
             if call.index in given:
-                answers.append(Answer(call, _text(given[call.index], call)))
+                answers.append(Answer(call, result_text(given[call.index], call)))
             elif checked.error is not None:
                 answers.append(Answer(call, checked.error.reason, failed=True))
             else:
@@ -300,13 +274,3 @@ def _in_place(call: Call[V]) -> V:
     # A bad call's place holds its error; the face types that as `Calls[T | CallError]`.
     error: Any = call.error
     return call.value if error is None else error
-
-
-def _text(result: object, call: ToolCall) -> str:
-    if isinstance(result, str):
-        return result
-    try:
-        return to_json(result).decode()
-    except PydanticSerializationError:
-        message = f"the result for call {call.index} ({call.name}) is a {type(result).__name__}, which JSON cannot say: give text"
-        raise UsageError(message) from None

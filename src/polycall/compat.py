@@ -26,9 +26,17 @@ class Mode(StrEnum):
     TOOLS = "tool_call"
     TOOLS_STRICT = "tools_strict"
     PARALLEL_TOOLS = "parallel_tool_call"
+    ANTHROPIC_PARALLEL_TOOLS = "anthropic_parallel_tools"
+    VERTEXAI_PARALLEL_TOOLS = "vertexai_parallel_tools"
 
 
-_FITS: Final = {Mode.TOOLS: {"openai"}, Mode.TOOLS_STRICT: {"openai"}, Mode.PARALLEL_TOOLS: {"openai"}}
+_FITS: Final = {
+    Mode.TOOLS: {"openai"},
+    Mode.TOOLS_STRICT: {"openai"},
+    Mode.PARALLEL_TOOLS: {"openai"},
+    Mode.ANTHROPIC_PARALLEL_TOOLS: {"anthropic"},
+    Mode.VERTEXAI_PARALLEL_TOOLS: {"vertexai"},
+}
 
 
 def check_mode(mode: object, provider: str) -> None:

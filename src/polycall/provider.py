@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from pydantic_core import to_json
 
-from polycall.call import Answer
+from polycall._turn import Answer
 from polycall.types import JsonObject, Message, Request, ToolCall, WireItem
 
 __all__ = ["Connection", "Decoder", "Encoded", "Provider", "Reply", "json_body"]

@@ -6,20 +6,15 @@ Sources: OpenAI's API reference, "Create chat completion" and "Streaming"; devia
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache, partial
 from typing import Any, Final
 
-from pydantic_core import to_json
-
-from polycall._dialect_llamacpp import grammar_schema
-from polycall._dialects import Dialected, openai_strict
 from polycall._framing import arguments_text
+from polycall._functions import functions
+from polycall._sdk import opened
 from polycall._services import OPENAI, Service
-from polycall.call import Answer
+from polycall._turn import Answer
 from polycall.errors import TransportError
 from polycall.provider import Encoded, Reply
 from polycall.types import (
@@ -31,7 +26,6 @@ from polycall.types import (
     Stop,
     TextDelta,
     ToolCall,
-    ToolSchema,
     Usage,
     WireItem,
     is_array,
@@ -59,12 +53,12 @@ class OpenAIChat:
         tools = request.tools
         if not native:
             tools = tuple(tool for tool in tools if tool.wire_name in (choice.allowed or ()))
-        offered = _offered(tools, self.service, request.schema_strict)
+        offered = functions(tools, self.service, request.schema_strict)
         body: JsonObject = {"model": request.model, "messages": list(request.messages), "tools": offered.tools}
         if native and choice.allowed is not None:
-            functions = [{"type": "function", "function": {"name": name}} for name in choice.allowed]
-            allowed = {"type": "allowed_tools", "allowed_tools": {"mode": choice.mode, "tools": functions}}
-            body["tool_choice"] = functions[0] if named else allowed
+            names = [{"type": "function", "function": {"name": name}} for name in choice.allowed]
+            allowed = {"type": "allowed_tools", "allowed_tools": {"mode": choice.mode, "tools": names}}
+            body["tool_choice"] = names[0] if named else allowed
         elif choice.mode != "auto":
             body["tool_choice"] = choice.mode
         parallel = self.service.parallel if request.parallel is None else request.parallel
@@ -83,15 +77,8 @@ class OpenAIChat:
         return client.chat.completions.with_raw_response.create(**encoded.body, **encoded.transport)
 
     def open(self, raw: Any) -> Reply:
-        """Wrap the SDK's raw response: the bytes of a stream as they come, a whole body at once."""
-        response = raw.http_response
-        if response.is_closed:
-            return Reply(iter((raw.content,)), lambda: None, raw.status_code, lambda _: raw.parse())
-        completion: Any = sys.modules[f"{type(raw).__module__.partition('.')[0]}.types.chat"]
-        asynchronous = hasattr(response.stream, "__aiter__")
-        chunks = response.aiter_bytes() if asynchronous else response.iter_bytes()
-        close = response.aclose if asynchronous else partial(_close, response)
-        return Reply(chunks, close, raw.status_code, lambda body: completion.ChatCompletion.construct(**body))
+        """Wrap the SDK's raw response."""
+        return opened(raw, "types.chat", "ChatCompletion")
 
     def decoder(self) -> ChatDecoder:
         """Return the reader of one response."""
@@ -102,48 +89,7 @@ class OpenAIChat:
         return [{"role": "tool", "tool_call_id": answer.call.id, "content": answer.content} for answer in answers]
 
 
-def _close(response: Any) -> None:
-    """Close a response of httpx, also under a thread that waits for it: that one is woken, and the server sees the end."""
-    from socket import SHUT_RDWR
-
-    stream = response.extensions.get("network_stream")
-    if not response.is_closed and stream is not None and response.http_version == "HTTP/1.1":
-        with suppress(OSError, AttributeError):
-            stream.get_extra_info("socket").shutdown(SHUT_RDWR)
-    response.close()
-
-
 provider: Final = OpenAIChat()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Offered:
-    tools: list[JsonObject]
-    nulled: Mapping[str, Mapping[str, Any]]
-    json: bytes
-
-
-@lru_cache(maxsize=512)
-def _offered(tools: tuple[ToolSchema, ...], service: Service, strict: bool) -> _Offered:  # noqa: FBT001  # a key of the cache
-    entries: list[JsonObject] = []
-    nulled: dict[str, Mapping[str, Any]] = {}
-    for tool in tools:
-        dialected = Dialected(tool.schema, ("not asked for",))
-        if service.grammar:
-            sent, dropped = grammar_schema(dict(tool.schema))
-            dialected = Dialected(sent, dropped=dropped)
-        elif strict and service.strict:
-            dialected = openai_strict(tool.schema)
-        function: JsonObject = {"name": tool.wire_name}
-        if tool.description:
-            function["description"] = tool.description
-        function["parameters"] = dialected.schema
-        if not dialected.refused and not service.grammar:
-            function["strict"] = True
-        if dialected.nulled:
-            nulled[tool.wire_name] = dialected.schema
-        entries.append({"type": "function", "function": function})
-    return _Offered(entries, nulled, to_json(entries))
 
 
 class ChatDecoder:

@@ -1,4 +1,4 @@
-"""One answer while it is read: pieces in, events out, and at the end the `Calls`."""
+"""One response while it arrives: pieces in, events out, and at the end the `Calls`."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 from polycall._decode import Assembled, Assembler, Piece, Stray, whole_text
+from polycall._turn import Turn
 from polycall._validate import Checking, validate
-from polycall.call import Attempt, Call, Calls, Turn
+from polycall.call import Attempt, Call, Calls
 from polycall.errors import CallError, CutOffError, InvalidArgumentsError, NoCallsError, RefusalError
 from polycall.events import DeltaEvent, ErrorEvent, Event, SealedEvent, StartedEvent, TextEvent
 from polycall.provider import Decoder, Provider, Reply
 from polycall.types import CallDelta, JsonObject, Message, Refusal, Stop, TextDelta, ToolCall, ToolChoice, Usage
 
 
-class Answer:
-    """One answer while it is read.
+class Incoming:
+    """One response while it arrives.
 
     Attributes:
         begun: Whether any event has arrived.
@@ -25,7 +26,7 @@ class Answer:
     """
 
     def __init__(self, checking: Checking, decoder: Decoder, choice: ToolChoice) -> None:
-        """Start an answer whose calls are checked as ``checking`` says; ``choice`` is what was asked for."""
+        """Start a response whose calls are checked as ``checking`` says; ``choice`` is what was asked for."""
         self.begun = False
         self.cut: str | None = None
         self.cause: BaseException | None = None
