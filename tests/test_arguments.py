@@ -403,6 +403,7 @@ WORDS = {
     "list of union": (list[int | str], '[1.0, "a"]', [1, "a"]),
     "any": (Any, "1.0", 1.0),
     "bool": (bool, "true", True),
+    "bool beside a literal 1": (Literal[1] | bool, "false", False),
     "bool beside a literal text": (Literal["a"] | bool, "true", True),
     "literal true": (Literal[True, "a"], "true", True),
     "literal 1 beside a bool": (Literal[1] | bool, "1", 1),
@@ -438,7 +439,7 @@ NOT_STRICT = {
     "true is no literal 1": (Literal[1], "true"),
     "true is no literal 1 beside a text": (Literal[1] | str, "true"),
     "true is no literal 1 in a list": (list[Literal[1, 2]], "[2, true]"),
-    "true is no literal 0 or 1 beside an int": (int | Literal["a", 0], "false"),
+    "false is no int beside a literal": (int | Literal["a"], "false"),
 }
 
 

@@ -29,3 +29,29 @@ def test_import_loads_no_sdk_and_nothing_heavy():
     loaded = set(run.stdout.split())
     assert "polycall" in loaded
     assert not HEAVY & loaded
+
+
+SLOW = {
+    "asyncio",
+    "concurrent.futures",
+    "email",
+    "importlib.metadata",
+    "logging",
+    "pydantic.fields",
+    "socket",
+    "ssl",
+    "urllib.request",
+}
+
+
+def test_import_loads_little_beyond_pydantic():
+    """What costs milliseconds to import is imported where it is used; `benchmarks/import_time.py` measures the whole."""
+    program = """
+import sys
+from pydantic import BaseModel, TypeAdapter
+before = set(sys.modules)
+import polycall
+print(*(set(sys.modules) - before))
+"""
+    run = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
+    assert not SLOW & set(run.stdout.split())

@@ -9,7 +9,6 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from polycall._dialect_llamacpp import grammar_schema
 from polycall._dialects import Dialected, openai_strict, tell
 from polycall._services import Service
 from polycall.types import JsonObject, ToolSchema
@@ -40,6 +39,8 @@ def functions(tools: tuple[ToolSchema, ...], service: Service, strict: bool) -> 
     for tool in tools:
         dialected = Dialected(tool.schema, ("not asked for",))
         if service.grammar:
+            from polycall._dialect_llamacpp import grammar_schema
+
             sent, dropped = grammar_schema(dict(tool.schema))
             dialected = Dialected(sent, dropped=dropped)
         elif strict and service.strict:

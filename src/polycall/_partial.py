@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Any, NotRequired, cast, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, with_config
+from pydantic import BaseModel, ConfigDict, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 
@@ -33,6 +33,8 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 def _bare(field: Any) -> Any:
     """Return a field's type without its default, which would be shown as if it had arrived."""
+    from pydantic import Field
+
     notes = [*field.metadata, *([Field(discriminator=field.discriminator)] if field.discriminator else [])]
     return Annotated[(field.annotation, *notes)] if notes else field.annotation
 
