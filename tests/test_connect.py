@@ -1,11 +1,11 @@
 """Which clients are taken, what is said about the others, and which service is behind an address."""
 
 from collections.abc import Iterable
+from http.client import HTTPConnection
 from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
-import httpx2
 import openai
 import pytest
 from pydantic import BaseModel
@@ -74,7 +74,7 @@ class Chat:
         (openai, "module"),
         (openai.OpenAI(api_key="k").chat, "Chat"),
         (openai.OpenAI(api_key="k").chat.completions, "Completions"),
-        (httpx2.Client(), "httpx2"),
+        (HTTPConnection("127.0.0.1"), "http.client.HTTPConnection"),
         (Chat(), "Chat"),
         (Chat, "the class"),
         (polycall.from_openai(openai.OpenAI(api_key="k")), "polycall"),

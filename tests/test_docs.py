@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from pytest_examples import CodeExample, EvalExample, find_examples
+
 from support_seed import seed_server
 
 ROOT = Path(__file__).parent.parent
 PAGES = [page for page in (ROOT / "README.md", ROOT / "docs") if page.exists()]
 EXAMPLES = sorted(find_examples(*PAGES), key=lambda example: (example.path, example.start_line))
-
 
 
 @pytest.fixture(autouse=True)

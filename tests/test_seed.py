@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from support_seed import seed_server
 
-
-SYNC = '''
+SYNC = """
 from __future__ import annotations
 
 import openai
@@ -48,13 +48,15 @@ function_calls = client.chat.completions.create(
 
 for fc in function_calls:
     print(fc)
-'''
+"""
 
 ASYNC = (
     SYNC.replace("import openai\n", "import asyncio\nimport openai\n")
     .replace("openai.OpenAI()", "openai.AsyncOpenAI()")
     .replace("function_calls = client.", "async def main():\n  function_calls = await client.")
-    .replace("\nfor fc in function_calls:\n    print(fc)\n", "\n  for fc in function_calls:\n    print(fc)\n\nasyncio.run(main())\n")
+    .replace(
+        "\nfor fc in function_calls:\n    print(fc)\n", "\n  for fc in function_calls:\n    print(fc)\n\nasyncio.run(main())\n"
+    )
 )
 
 
@@ -62,7 +64,7 @@ ASYNC = (
 @pytest.mark.parametrize("program", [SYNC, ASYNC], ids=["sync", "async"])
 def test_seed_program(program: str, module: str, tmp_path: Path):
     path = tmp_path / "program.py"
-    path.write_text(program.format(module=module, name=module.split()[-1]), encoding="utf-8")
+    path.write_text(program.format(module=module, name=module.rsplit(maxsplit=1)[-1]), encoding="utf-8")
     with seed_server() as (url, asked):
         environment = {**os.environ, "OPENAI_BASE_URL": url, "OPENAI_API_KEY": "not-a-key"}
         done = subprocess.run([sys.executable, path], env=environment, capture_output=True, text=True, check=False)

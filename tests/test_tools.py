@@ -368,7 +368,7 @@ def test_either_types_or_tools():
     )
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9/schema.json", "file:///etc/hostname"])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/schema.json", "file:///schema.json"])
 def test_a_schema_elsewhere_is_never_fetched(url):
     message = refusal(tools=[Tool("t", schema={"$ref": url})])
     assert "nothing is fetched" in message

@@ -15,7 +15,7 @@ from pydantic_core import SchemaValidator
 from typing_extensions import TypedDict, is_typeddict, override
 
 from polycall._partial import half_filled, partial_dict, read_partial
-from polycall._schema import canonical
+from polycall._schema import SchemaMismatch, canonical
 from polycall._signature import described_parameters, docstring, function_name, signature_fields, underlying
 from polycall.call import BoundCall
 from polycall.errors import UsageError
@@ -47,19 +47,6 @@ class Arguments(Protocol):
     def partial(self, text: str) -> Any:
         """Return what can be read of ``text``, the beginning of one JSON object; None when nothing can."""
         ...
-
-
-class SchemaMismatch(Exception):  # noqa: N818  # not raised to users
-    """Arguments do not fit a JSON Schema.
-
-    Attributes:
-        found: For each problem its path and its description.
-    """
-
-    def __init__(self, found: list[tuple[tuple[str | int, ...], str]]) -> None:
-        """Hold the problems."""
-        super().__init__()
-        self.found = found
 
 
 class _Schema(GenerateJsonSchema):

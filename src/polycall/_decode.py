@@ -66,11 +66,13 @@ class Slot:
     Attributes:
         index: The call's position.
         pieces: The pieces of its arguments so far; only ever appended to.
+        closed: Whether the object of its arguments has closed.
+        keyed: Whether the provider's key of it is known.
         sealed: The complete call, None while it is open.
         repeat: What has come for it after its seal.
     """
 
-    __slots__ = ("_closing", "choice", "extra", "id", "index", "name", "pieces", "repeat", "sealed")
+    __slots__ = ("_closing", "choice", "closed", "extra", "id", "index", "keyed", "name", "pieces", "repeat", "sealed")
 
     def __init__(self, index: int) -> None:
         """Open the place of the call at ``index``."""
@@ -79,22 +81,23 @@ class Slot:
         self.name = ""
         self.pieces: list[str] = []
         self.choice = 0
+        self.closed = False
+        self.keyed = False
         self.extra: dict[str, Any] = {}
         self.sealed: ToolCall | None = None
         self.repeat: Repeat | None = None
         self._closing = Closing()
 
-    def add(self, delta: CallDelta) -> bool:
-        """Add a piece; return whether the arguments' object has closed."""
+    def add(self, delta: CallDelta) -> None:
+        """Add a piece."""
         self.name = self.name or delta.name or ""
         self.id = self.id or delta.id
         self.choice = delta.choice
         if delta.extra:
             self.extra.update(delta.extra)
-        if not delta.arguments:
-            return False
-        self.pieces.append(delta.arguments)
-        return self._closing.feed(delta.arguments) is not None
+        if delta.arguments:
+            self.pieces.append(delta.arguments)
+            self.closed = self.closed or self._closing.feed(delta.arguments) is not None
 
     def seal(self, cut: str | None = None) -> ToolCall:
         """Close the place and return its call."""
@@ -205,25 +208,34 @@ class Assembler:
         """
         done: list[Assembled] = []
         for slot in tuple(self.slots):
-            if slot.sealed is None:
-                done.append(slot.seal(cuts.get(slot.choice, cut)))
-            elif slot.repeat is not None and slot.repeat.matched and not slot.repeat.complete:
+            if slot.sealed is not None and slot.repeat is not None and slot.repeat.matched and not slot.repeat.complete:
                 self._diverge(slot, slot.sealed, slot.repeat, "", done)
-        done += [slot.seal(cuts.get(slot.choice, cut)) for slot in self.slots if slot.sealed is None]
+        last = {slot.choice: slot for slot in self.slots}
+        for slot in self.slots:
+            if slot.sealed is None:
+                # Where a choice has said that it was cut, everything up to the cut has come: only its last call can be inside it.
+                own = cuts.get(slot.choice) if slot is last[slot.choice] else None
+                done.append(slot.seal(own if slot.choice in cuts else cut))
         return done
 
     def _find(self, delta: CallDelta) -> Slot | None:
+        known = self._by_id.get(delta.id or "")
         if delta.key is not None:
-            return self._by_key.get(delta.key)
-        if delta.id and delta.id in self._by_id:
-            return self._by_id[delta.id]
+            slot = self._by_key.get(delta.key)
+            if slot is None and known is not None and not known.keyed:  # its first piece had no key
+                self._by_key[delta.key], known.keyed = known, True
+                return known
+            return slot
+        if known is not None:
+            return known
         return self.slots[-1] if self.slots else None
 
     def _begins_another(self, slot: Slot, delta: CallDelta) -> bool:
         """Whether ``delta`` starts a call of its own although its key belongs to ``slot``."""
         other_id = bool(delta.id and slot.id and delta.id != slot.id)
         if not delta.name:
-            return other_id and slot.sealed is not None and bool(delta.arguments.strip())
+            complete = slot.sealed is not None or (delta.key is None and slot.closed)
+            return other_id and complete and bool(delta.arguments.strip())
         if not slot.name:
             return False
         if other_id or delta.name != slot.name:
@@ -236,16 +248,16 @@ class Assembler:
         slot = Slot(len(self.slots))
         self.slots.append(slot)
         if delta.key is not None:
-            self._by_key[delta.key] = slot
+            self._by_key[delta.key], slot.keyed = slot, True
         if delta.id:
             self._by_id[delta.id] = slot
         return slot
 
     def _add(self, slot: Slot, delta: CallDelta, done: list[Assembled]) -> None:
         self._touched.add(slot.index)
-        closed = slot.add(delta)
+        slot.add(delta)
         done.append(Piece(slot, delta.arguments, len(slot.pieces)))
-        if delta.whole or (closed and self._seal_on_close and slot.name):
+        if delta.whole or (slot.closed and self._seal_on_close and slot.name):
             done.append(slot.seal())
 
     def _add_to_sealed(self, slot: Slot, call: ToolCall, delta: CallDelta, done: list[Assembled]) -> None:

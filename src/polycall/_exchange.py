@@ -137,6 +137,7 @@ def _broken(error: Exception, incoming: Incoming, reply: Reply) -> str:
         error.status = error.status or reply.status
         if not incoming.begun:
             raise error
+        incoming.cause = error
         return str(error)
     broken = f"the connection broke ({type(error).__name__})"
     if not incoming.begun:

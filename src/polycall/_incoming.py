@@ -10,10 +10,10 @@ from polycall._decode import Assembled, Assembler, Piece, Stray, whole_text
 from polycall._turn import Turn
 from polycall._validate import Checking, validate
 from polycall.call import Attempt, Call, Calls
-from polycall.errors import CallError, CutOffError, InvalidArgumentsError, NoCallsError, RefusalError
+from polycall.errors import CallError, CutOffError, InvalidArgumentsError, NoCallsError, RefusalError, TransportError
 from polycall.events import DeltaEvent, ErrorEvent, Event, SealedEvent, StartedEvent, TextEvent
 from polycall.provider import Decoder, Provider, Reply
-from polycall.types import CallDelta, JsonObject, Message, Refusal, Stop, TextDelta, ToolCall, ToolChoice, Usage
+from polycall.types import CallDelta, JsonObject, Message, Refusal, Stop, TextDelta, ToolCall, ToolChoice, Usage, WireItem
 
 
 class Incoming:
@@ -52,8 +52,13 @@ class Incoming:
     def feed(self, event: JsonObject, *, whole: bool) -> Iterator[Event[Any]]:
         """Yield what one event of the wire brings."""
         deltas: list[CallDelta] = []
-        items = list(self._decoder.feed(event, whole=whole))
-        self.begun = True
+        items: list[WireItem] = []
+        reported: TransportError | None = None
+        try:
+            items.extend(self._decoder.feed(event, whole=whole))
+        except TransportError as error:
+            reported = error
+        self.begun = self.begun or reported is None or bool(items)
         for item in items:
             if isinstance(item, CallDelta):
                 deltas.append(item)
@@ -68,6 +73,8 @@ class Incoming:
                 self._stop(item)
         if deltas:
             yield from self._events(self._assembler.feed(deltas))
+        if reported is not None:
+            raise reported
 
     def close(self, broken: str | None) -> Iterator[Event[Any]]:
         """Yield what the end of the answer brings; ``broken`` says what broke it off, None when it ended as it should.
@@ -116,10 +123,7 @@ class Incoming:
 
     def _stop(self, item: Stop) -> None:
         self._finish = item.reason or self._finish
-        if item.choice is None:
-            self.cut = self.cut or item.cut
-        else:
-            self._cuts[item.choice] = self._cuts.get(item.choice) or item.cut
+        self._cuts[item.choice] = self._cuts.get(item.choice) or item.cut
 
     def _fail(self, error: CallError) -> ErrorEvent:
         self._errors.append(error)

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from polycall.errors import UsageError
 from polycall.types import JsonObject, is_array, is_mapping, is_object, is_sequence
 
+_BOUNDS: Final[Mapping[str, Callable[[float, float], bool]]] = {
+    "minimum": operator.ge,
+    "maximum": operator.le,
+    "exclusiveMinimum": operator.gt,
+    "exclusiveMaximum": operator.lt,
+    "multipleOf": lambda value, step: value % step == 0,
+}
 _NOTES: Final = frozenset({"title", "description", "default"})
 _OLD_DEFINITIONS: Final = "#/definitions/"
+
+
+class SchemaMismatch(Exception):  # noqa: N818  # not raised to users
+    """Arguments do not fit a JSON Schema.
+
+    Attributes:
+        found: For each problem its path and its description.
+    """
+
+    def __init__(self, found: list[tuple[tuple[str | int, ...], str]]) -> None:
+        """Hold the problems."""
+        super().__init__()
+        self.found = found
 
 
 def canonical(schema: JsonObject, name: str) -> JsonObject:
@@ -68,25 +89,28 @@ def leaves(schema: object) -> Iterator[object]:
 def with_integers(value: Any, schema: Mapping[str, Any]) -> Any:
     """Return ``value`` with numbers like ``1.0`` written as integers where the schema asks for one, and for no other number.
 
-    And where it asks for the constant 1, true is written as a text, which is not taken for it: to Python, and so to pydantic, the
-    two are equal.
+    Raises:
+        SchemaMismatch: A truth value stands where the schema asks for an integer constant: to Python, and so to pydantic, true
+            equals 1.
     """
-    return _with_integers(value, [schema], schema)
+    return _with_integers(value, [schema], schema, ())
 
 
-def _with_integers(value: Any, schemas: Iterable[Any], root: Mapping[str, Any]) -> Any:
+def _with_integers(value: Any, schemas: Iterable[Any], root: Mapping[str, Any], path: tuple[str | int, ...]) -> Any:
     """Do so where ``value`` may be described by any of several schemas."""
     known = [one for schema in schemas for one in _alternatives(schema, root, frozenset())]
     if is_object(value):
         known = [schema for schema in known if _could_be(value, schema)]
-        return {key: _with_integers(one, [_field(schema, key) for schema in known], root) for key, one in value.items()}
+        fields = {key: [_field(schema, key) for schema in known] for key in value}
+        return {key: _with_integers(one, fields[key], root, (*path, key)) for key, one in value.items()}
     if is_array(value):
-        return [_with_integers(one, [_item(schema, place) for schema in known], root) for place, one in enumerate(value)]
-    if isinstance(value, bool):
-        return str(value) if any(map(_has_integer_constant, known)) and not any(map(_takes_boolean, known)) else value
+        items = [[_item(schema, place) for schema in known] for place in range(len(value))]
+        return [_with_integers(one, items[place], root, (*path, place)) for place, one in enumerate(value)]
+    if isinstance(value, bool) and any(map(_has_integer_constant, known)) and not any(map(_takes_boolean, known)):
+        raise SchemaMismatch([(path, "a truth value is no integer")])
     if not isinstance(value, float) or not value.is_integer():
         return value
-    integer = any(map(_takes_integer, known)) and not any(map(_takes_number, known))
+    integer = any(map(_takes_integer, known)) and not any(_takes_number(schema, value) for schema in known)
     return int(value) if integer else value
 
 
@@ -138,9 +162,11 @@ def _takes_boolean(schema: Mapping[str, Any]) -> bool:
     return any(isinstance(one, bool) for one in (schema.get("const"), *schema.get("enum", ())))
 
 
-def _takes_number(schema: Mapping[str, Any]) -> bool:
+def _takes_number(schema: Mapping[str, Any], value: float) -> bool:
     kinds = schema.get("type")
-    return not schema.keys() - _NOTES or kinds == "number" or (is_sequence(kinds) and "number" in kinds)
+    if kinds != "number" and not (is_sequence(kinds) and "number" in kinds):
+        return not schema.keys() - _NOTES
+    return all(fits(value, schema[keyword]) for keyword, fits in _BOUNDS.items() if keyword in schema)
 
 
 def is_integer(value: object) -> bool:

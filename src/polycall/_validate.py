@@ -13,9 +13,8 @@ from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownError, to_json
 from pydantic_core.core_schema import CoreSchemaType, ErrorType
 
-from polycall._arguments import SchemaMismatch
 from polycall._dialects import take_out_nulls
-from polycall._schema import with_integers
+from polycall._schema import SchemaMismatch, with_integers
 from polycall._tools import Offered, Toolset
 from polycall.call import Call, Outcome
 from polycall.errors import ArgumentProblem, CallError, CutOffError, InvalidArgumentsError, UnknownToolError

@@ -145,7 +145,8 @@ class Client(_Face):
         a `Stream`); ``tool_choice`` (``"auto"``, ``"required"``, ``"none"``, a tool, or a list of the tools that are allowed);
         ``parallel`` (True or False; None, the default, says nothing to the provider); ``strict`` (False lets pydantic convert
         values); ``schema_strict`` (False keeps from the provider's strict schema dialect); ``context`` (for the models' own
-        validators); ``max_retries`` (how often bad calls are asked again); ``timeout`` (seconds for the whole call).
+        validators); ``max_retries`` (accepted for programs that pass it;
+        bad calls are not asked again yet); ``timeout`` (seconds for the whole call).
 
         Raises:
             UsageError: The arguments are wrong; nothing was sent.

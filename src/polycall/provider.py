@@ -82,7 +82,8 @@ class Decoder(Protocol):
         """Return what is in one event of a stream, or in a whole response.
 
         Raises:
-            TransportError: A whole response is no answer: an error, or no choices.
+            TransportError: The server reports an error, after the items of the event if there are any; or a whole response is no
+                answer.
         """
         ...
 

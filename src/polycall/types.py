@@ -139,17 +139,17 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """The provider says why it stopped, or that it broke off.
+    """The provider says why it stopped.
 
     Attributes:
         reason: The reason in the provider's own word.
         cut: What cut the answer short, in words for people; None when it is complete.
-        choice: Which of several answers to the same question stopped; None when all did.
+        choice: Which of several answers to the same question stopped, from 0.
     """
 
     reason: str | None
     cut: str | None = None
-    choice: int | None = None
+    choice: int = 0
 
 
 @dataclass(frozen=True, slots=True)

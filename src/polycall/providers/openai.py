@@ -106,12 +106,10 @@ class ChatDecoder:
 
     def feed(self, event: JsonObject, *, whole: bool) -> Iterable[WireItem]:
         """Return what is in one chunk, or in a whole body."""
-        error = event.get("error")
-        if error:
-            if whole:
-                raise TransportError(f"the server answered with an error: {_error_text(error)}", body=str(error)[:2000])
-            return [Stop(None, f"the server reported an error: {_error_text(error)}")]
         choices = event.get("choices")
+        error = event.get("error")
+        if error and not choices:
+            raise _reported(error)
         if whole:
             self._whole = event
             if not is_array(choices) or not choices:
@@ -172,10 +170,14 @@ class ChatDecoder:
         if is_object(usage):
             self._head["usage"] = usage
             yield _usage(usage)
+        if event.get("error"):
+            raise _reported(event["error"])
 
     def _choice(self, choice: JsonObject, number: int, *, whole: bool) -> Iterator[WireItem]:
         seen = self._choices.setdefault(number, _Choice())
-        delta = choice.get("delta") or choice.get("message")
+        delta, message = choice.get("delta"), choice.get("message")
+        in_message = not delta and bool(message)
+        delta = message if in_message else delta
         if is_object(delta):
             seen.fold(delta)
             if number == next(iter(self._choices)):
@@ -183,7 +185,7 @@ class ChatDecoder:
                     yield TextDelta(_text(delta["content"]))
                 if isinstance(delta.get("refusal"), str) and delta["refusal"]:
                     yield Refusal(delta["refusal"])
-            yield from _call_deltas(delta, number, whole=whole)
+            yield from _call_deltas(delta, number, whole=whole, in_message=in_message)
         finish = choice.get("finish_reason")
         if isinstance(finish, str):
             seen.finish = finish
@@ -214,18 +216,25 @@ class _Choice:
         return {**self._others, **self._lists, **{key: "".join(pieces) for key, pieces in self._texts.items()}}
 
 
-def _call_deltas(delta: JsonObject, choice: int, *, whole: bool) -> Iterator[CallDelta]:
+def _call_deltas(delta: JsonObject, choice: int, *, whole: bool, in_message: bool) -> Iterator[CallDelta]:
+    """Return the calls in a delta, or in a message: there the position of an entry is its index, where it has none."""
     legacy = delta.get("function_call")
     if is_object(legacy) and any(legacy.values()):  # Snowflake sends one with empty fields beside every answer
         yield _call_delta({"function": legacy}, (choice, "function_call"), choice)
     entries = delta.get("tool_calls")
-    for position, entry in enumerate(entries if is_array(entries) else ()):
+    listed: list[Any] = entries if is_array(entries) else [entries] if entries else []
+    for position, entry in enumerate(listed):
         if not is_object(entry):
             yield CallDelta((choice, "malformed", position), arguments=arguments_text(entry), whole=True, choice=choice)
         elif not _is_custom(entry):
-            index = entry.get("index")
-            key = (choice, index) if isinstance(index, int | float | str) else None
-            yield _call_delta(entry, ("whole", choice, position) if whole else key, choice)
+            index = entry.get("index", position if in_message else None)
+            yield _call_delta(entry, (choice, "whole", position) if whole else _key(choice, index), choice)
+
+
+def _key(choice: int, index: object) -> tuple[int, float | str] | None:
+    if isinstance(index, str):
+        return choice, int(index) if index.isdecimal() else index
+    return (choice, index) if isinstance(index, int | float) else None
 
 
 def _is_left_out(value: object) -> bool:
@@ -286,9 +295,9 @@ def _usage(usage: Mapping[str, Any]) -> Usage:
     )
 
 
-def _error_text(error: object) -> str:
-    """Say what kind of error a server reports; its message may quote the request, so only its type and code are told."""
-    if not is_mapping(error):
-        return "no details"
-    told = [str(error[key]) for key in ("type", "code", "status") if isinstance(error.get(key), str | int)]
-    return ", ".join(told)[:200] or "no details"
+def _reported(error: object) -> TransportError:
+    """Return the error that a server reports. Its message may quote the request, so only its type and code are told."""
+    details: Mapping[Any, Any] = error if is_mapping(error) else {}
+    told = [str(details[key]) for key in ("type", "code", "status") if isinstance(details.get(key), str | int)]
+    message = f"the server reported an error: {', '.join(told)[:200] or 'no details'}; its words are in `body`"
+    return TransportError(message, body=str(error)[:2000])
