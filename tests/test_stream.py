@@ -207,7 +207,10 @@ async def test_same_results_by_every_way(entries, server, client, async_client):
     with client.stream("?", **options) as arriving:
         good = list(arriving)
         assert outcome(arriving.result()) == plain
-        assert list(arriving) == []
+        with pytest.raises(polycall.UsageError, match="iterate over it once"):
+            list(arriving)
+        with pytest.raises(polycall.UsageError, match="iterate over it once"):
+            arriving.events()
         assert outcome(arriving.result()) == plain
     assert good == [value for value in arriving.result() if not isinstance(value, polycall.CallError)]
 

@@ -131,7 +131,7 @@ class SchemaArguments:
 
         self.name, self.description = name, description
         try:
-            self._validator = jsonschema_rs.validator_for(schema, retriever=_refuse, mask="it")
+            self._validator = jsonschema_rs.validator_for(schema, retriever=_refuse, mask="it", validate_formats=True)
         except (ValueError, jsonschema_rs.ReferencingError) as error:
             message = f"the schema of tool {name!r} is no valid JSON Schema: {_first_line(error)}"
             raise UsageError(message) from error

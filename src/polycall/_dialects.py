@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from polycall._schema import alternatives
 from polycall.types import JsonObject, is_array, is_mapping, is_object, is_sequence
 
 __all__ = ["Dialected", "openai_strict", "take_out_nulls", "tell"]
@@ -41,6 +42,8 @@ _UNSAYABLE: Final = frozenset({
     "prefixItems", "unevaluatedProperties", "unevaluatedItems", "contains",
 })  # fmt: skip
 _MOST_PROPERTIES: Final = 5_000
+_MANY_REASONS: Final = 100
+_MOST_SCHEMAS: Final = 20_000
 _MOST_LEVELS: Final = 10
 _MOST_VALUES: Final = 1_000
 _MOST_CHARACTERS: Final = 120_000
@@ -104,7 +107,7 @@ def take_out_nulls(value: Any, schema: Mapping[str, Any]) -> bool:
 
 def _take_out(value: Any, schemas: Iterable[Mapping[str, Any]], root: Mapping[str, Any]) -> bool:
     """Do so where ``value`` may be described by any of several schemas."""
-    branches = [branch for schema in schemas for branch in _branches(schema, root)]
+    branches = alternatives(schemas, root)
     if is_array(value):
         items = [branch["items"] for branch in branches if "items" in branch]
         changed = [_take_out(one, items, root) for one in value]
@@ -137,16 +140,6 @@ def _fits(value: Mapping[str, Any], fields: Mapping[str, Any], root: Mapping[str
     return True
 
 
-def _branches(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    followed: set[str] = set()
-    while "$ref" in schema and schema["$ref"] not in followed:
-        followed.add(schema["$ref"])
-        schema = root if schema["$ref"] == "#" else root.get("$defs", {}).get(schema["$ref"].removeprefix(_DEFINITION), {})
-    yield schema
-    for one in schema.get("anyOf", ()):
-        yield from _branches(one, root)
-
-
 class _Strict:
     def __init__(self, root: Mapping[str, Any]) -> None:
         self.root = root
@@ -154,8 +147,12 @@ class _Strict:
         self.dropped: list[str] = []
         self.nulled = False
         self._inlining: set[str] = set()
+        self._written = 0
 
     def write(self, schema: Any, place: str, *, level: int) -> JsonObject:
+        self._written += 1
+        if self._written > _MOST_SCHEMAS:
+            return self._refuse("", "is larger than the strict dialect allows")
         if is_mapping(schema) and "$ref" in schema:
             return self._reference(schema, place, level)
         if not is_mapping(schema) or level > _MOST_LEVELS:
@@ -183,8 +180,8 @@ class _Strict:
             self._refuse(place, "is a union at its top")
         if "oneOf" in schema and "anyOf" in schema:
             self._refuse(place, "uses oneOf beside anyOf")
-        members = [next(_branches(one, self.root)) for one in (*schema.get("anyOf", ()), *schema.get("oneOf", ()))]
-        objects = [one for one in members if "properties" in one]
+        members = (*schema.get("anyOf", ()), *schema.get("oneOf", ()))
+        objects = [one for one in alternatives(members, self.root) if "properties" in one]
         if len(objects) > 1 and not all(map(_shows_defaults, objects)):
             self._refuse(place, "is a union, and one of its members leaves fields out whose default the schema does not show")
 
@@ -261,7 +258,8 @@ class _Strict:
             self._refuse("", "is larger than the strict dialect allows")
 
     def _refuse(self, place: str, reason: str) -> JsonObject:
-        self.refused.append(f"{place or 'the schema'} {reason}")
+        if len(self.refused) < _MANY_REASONS:
+            self.refused.append(f"{place or 'the schema'} {reason}")
         return {"type": "null"}
 
 
@@ -271,16 +269,15 @@ def _shows_defaults(schema: Mapping[str, Any]) -> bool:
     return all(field.get("default") is not None or _takes_null(field, {}) for field in optional)
 
 
-def _takes_null(schema: Mapping[str, Any], root: Mapping[str, Any], followed: frozenset[str] = frozenset()) -> bool:
+def _takes_null(schema: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
     """Whether null is a value of a field itself."""
-    reference = schema.get("$ref")
-    if reference is not None:
-        target = root.get("$defs", {}).get(reference.removeprefix(_DEFINITION), {})
-        return reference not in followed and _takes_null(target, root, followed | {reference})
-    kinds = schema.get("type")
-    if kinds == "null" or (is_sequence(kinds) and "null" in kinds) or None in schema.get("enum", (schema.get("const", ""),)):
-        return True
-    return any(_takes_null(one, root, followed) for one in (*schema.get("anyOf", ()), *schema.get("oneOf", ())))
+    for one in alternatives([schema], root):
+        kinds = one.get("type")
+        if kinds == "null" or (is_sequence(kinds) and "null" in kinds):
+            return True
+        if None in one.get("enum", (one.get("const", ""),)):
+            return True
+    return False
 
 
 def _subschemas(schema: Any) -> Iterator[Mapping[str, Any]]:

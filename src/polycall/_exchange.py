@@ -113,38 +113,37 @@ def _within(deadline: _Deadline | None, effect: Effect) -> Generator[Any, Any, A
 def _read(incoming: Incoming, reply: Reply, deadline: _Deadline | None, *, stream: bool) -> Generator[Any, Any, None]:
     """Read the reply to its end; what breaks it off after something has arrived cuts the answer, and loses nothing."""
     framing = Framing()
+    broken: str | None = None
     try:
-        while not framing.done and (chunk := (yield from _within(deadline, Read(reply)))) is not None:
+        while not framing.done and (chunk := (yield from _next(incoming, reply, deadline))) is not None:
             for event in framing.feed(chunk):
                 yield from incoming.feed(event, whole=not stream and not isinstance(chunk, bytes))
         for event in framing.close():
             yield from incoming.feed(event, whole=bool(framing.whole))
-        broken = None if framing.done or framing.whole else "the stream ended without saying that it is complete"
-    except DeadlineError:
-        raise
-    except Exception as error:  # noqa: BLE001  # whatever the SDK's transport raises
-        broken = _broken(error, incoming, reply)
-    if not (incoming.begun or framing.streaming) or (framing.done and not incoming.answered and incoming.cut is None):
+        if not (framing.done or framing.whole):
+            broken = "the stream ended without saying that it is complete"
+    except TransportError as error:
+        error.status = error.status or reply.status
+        if isinstance(error, DeadlineError) or not incoming.begun:
+            raise
+        broken, incoming.cause = str(error), error.__cause__ or error
+    if not (incoming.begun or framing.streaming) or (framing.done and not incoming.answered):
         reason = "is empty" if framing.whole is None else "holds no answer of the model"
         message = f"the server's answer {reason}"
         raise TransportError(message, status=reply.status)
     yield from incoming.close(broken)
 
 
-def _broken(error: Exception, incoming: Incoming, reply: Reply) -> str:
-    """Say in words for people what broke the answer off; raises where nothing of it had arrived."""
-    if isinstance(error, TransportError):
-        error.status = error.status or reply.status
-        if not incoming.begun:
-            raise error
-        incoming.cause = error
-        return str(error)
-    broken = f"the connection broke ({type(error).__name__})"
-    if not incoming.begun:
-        message = f"no answer came: {broken}"
-        raise TransportError(message, status=reply.status) from error
-    incoming.cause = error
-    return broken
+def _next(incoming: Incoming, reply: Reply, deadline: _Deadline | None) -> Generator[Any, Any, Any]:
+    """Read the next chunk; whatever the SDK's transport raises then is a broken connection."""
+    try:
+        return (yield from _within(deadline, Read(reply)))
+    except TransportError:
+        raise
+    except Exception as error:
+        where = "" if incoming.begun else " before anything of the answer arrived"
+        message = f"the connection broke{where} ({type(error).__name__})"
+        raise TransportError(message) from error
 
 
 def _given(thing: object) -> Callable[[], object]:

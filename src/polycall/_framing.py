@@ -31,7 +31,7 @@ class Framing:
         streaming: Whether a line of a stream was read, be it a comment.
     """
 
-    __slots__ = ("_data", "_parts", "_start", "done", "streaming", "whole")
+    __slots__ = ("_data", "_error", "_parts", "_start", "done", "streaming", "whole")
 
     def __init__(self) -> None:
         """Start at the first byte of a response."""
@@ -41,6 +41,7 @@ class Framing:
         self._parts: list[bytes] = []  # of a whole body, or of a line that is not complete
         self._data: list[bytes] = []  # the data lines of the event that is not complete
         self._start = b""
+        self._error = False  # whether the event that is not complete is named so
 
     def feed(self, chunk: bytes | Mapping[str, Any]) -> Iterator[JsonObject]:
         """Yield the events that ``chunk`` completes. An SDK that parses by itself feeds mappings.
@@ -103,6 +104,8 @@ class Framing:
                 self.streaming = line.startswith(_FIELDS)
             if line.startswith(b"data:"):
                 self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+            elif line.startswith(b"event:"):
+                self._error = line[6:].strip() == b"error"
             elif not line and self._data and (event := self._event()) is not None:
                 yield event
 
@@ -111,10 +114,12 @@ class Framing:
             return None
         data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
         self._data = []
+        error, self._error = self._error, False
         if data.strip() == _DONE:
             self.done = True
             return None
-        return parse_event(data) if data.strip() else None
+        event = parse_event(data) if data.strip() else None
+        return {"error": event} if error and event is not None and "error" not in event else event
 
 
 def parse_event(data: bytes) -> JsonObject:
@@ -136,11 +141,11 @@ def parse_event(data: bytes) -> JsonObject:
 def _parse_leniently(data: bytes) -> Any:
     """Parse what strict JSON refuses, so that one bad call does not take the others of its event with it.
 
-    Lone surrogates pass, and so do repeated keys and integers too long to read: `arguments_text` writes those back in a form that
-    the check of the arguments refuses.
+    Lone surrogates pass (bytes that are no UTF-8 become some), and so do repeated keys and integers too long to read: the check
+    of the arguments refuses what is made of them.
     """
     try:
-        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_pairs, parse_int=_integer)
+        return json.loads(data.decode("utf-8-sig", "surrogateescape"), object_pairs_hook=_pairs, parse_int=_integer)
     except (ValueError, RecursionError) as error:
         reason = "it nests too deep" if isinstance(error, RecursionError) else "it is not JSON, or cut"
         message = f"the server's answer cannot be read: {reason}" if data.strip() else "the server's answer is empty"

@@ -41,6 +41,7 @@ class Incoming:
         self._refusals: list[str] = []
         self._usage: Usage | None = None
         self._finish: str | None = None
+        self._for_calls = False
         self._cuts: dict[int, str | None] = {}
         self._started: set[int] = set()
 
@@ -92,6 +93,8 @@ class Incoming:
             error = CutOffError(f"the answer was cut after call number {count}, and more may be missing: {cut}", index=count)
             error.__cause__ = self.cause
             yield self._fail(error)
+        if self._for_calls and not self._calls and not self._errors:
+            yield self._fail(NoCallsError("the model stopped to call tools, and no call came", index=0))
         if self._choice.forced and not self._calls and not self._errors:
             yield self._fail(NoCallsError("a call was required, and the model made none", index=0))
 
@@ -107,7 +110,7 @@ class Incoming:
         sealed = [self._sealed[index] for index in sorted(self._sealed)]
         errors = [call.error for call in calls if call.error is not None] + self._errors
         attempt = Attempt(self._decoder.model, self._finish, self._usage, tuple(errors))
-        named = _with_ids(sealed)
+        named = _with_ids(sealed, len(messages))
         decoder = self._decoder
         return Calls(
             calls,
@@ -123,6 +126,7 @@ class Incoming:
 
     def _stop(self, item: Stop) -> None:
         self._finish = item.reason or self._finish
+        self._for_calls = self._for_calls or item.calls
         self._cuts[item.choice] = self._cuts.get(item.choice) or item.cut
 
     def _fail(self, error: CallError) -> ErrorEvent:
@@ -158,14 +162,17 @@ def _nothing(_: str) -> None:
     """Read nothing: the tool was not offered, so its arguments have no type."""
 
 
-def _with_ids(calls: Sequence[ToolCall]) -> list[ToolCall]:
-    """Give every call an id of its own, keeping the provider's where it is one."""
+def _with_ids(calls: Sequence[ToolCall], turn: int) -> list[ToolCall]:
+    """Give every call an id of its own in the conversation, keeping the provider's where it is one.
+
+    Made up ids have the only form that every service takes: Mistral's, nine letters and digits.
+    """
     taken: set[str] = set()
     named: list[ToolCall] = []
     for call in calls:
-        own = call.id if call.id and call.id not in taken else f"call_{call.index}"
+        own = call.id if call.id and call.id not in taken else f"c{turn % 10_000:04}{call.index % 10_000:04}"
         while own in taken:
-            own = f"{own}_"
+            own = f"{own}x"
         taken.add(own)
         named.append(replace(call, id=own))
     return named

@@ -30,16 +30,21 @@ class Finished(Generic[R]):
         self.result = result
 
 
-def pump(flow: Flow[R]) -> Iterator[Any]:
-    """Drive a flow, blocking: yield its events, and last `Finished`. Closing this iterator closes the flow and its replies."""
-    world = _Blocking()
+def pump(flow: Flow[R], world: Blocking | None = None) -> Generator[Any, None, None]:
+    """Drive a flow, blocking: yield its events, and last `Finished`. Closing this iterator closes the flow and its replies.
+
+    Args:
+        flow: What to drive.
+        world: What carries its effects out; give one to be able to close it while another thread waits for the next event.
+    """
+    world = world or Blocking()
     try:
         yield from _drive(flow, world)
     finally:
         world.close()
 
 
-def _drive(flow: Flow[R], world: _Blocking) -> Iterator[Any]:
+def _drive(flow: Flow[R], world: Blocking) -> Generator[Any, None, None]:
     send: Callable[[Any], Any] = flow.send
     argument: Any = None
     try:
@@ -61,14 +66,16 @@ def _drive(flow: Flow[R], world: _Blocking) -> Iterator[Any]:
         flow.close()
 
 
-class _Blocking:
+class Blocking:
     """Carries effects out in the calling thread; what is started beside runs in threads of its own."""
 
     def __init__(self) -> None:
+        """Start with nothing open."""
         self._replies: list[Reply] = []
         self._closed = False
 
     def carry_out(self, effect: Effect) -> Any:
+        """Do what the effect asks and return what it gives."""
         match effect:
             case Read(reply):
                 return next(cast("Iterator[Any]", reply.chunks), None)
@@ -90,6 +97,7 @@ class _Blocking:
         return None
 
     def close(self) -> None:
+        """Let go of all replies, from any thread; may be called twice."""
         self._closed = True
         for reply in self._replies:
             reply.close()

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from polycall._effects import Close, Do, Effect, First, Flow, Open, Read, Start
@@ -17,14 +18,15 @@ from polycall.provider import Reply
 R = TypeVar("R")
 
 
-async def pump_async(flow: Flow[R], *, blocking: bool = False) -> AsyncIterator[Any]:
+async def pump_async(flow: Flow[R], *, blocking: bool = False, world: Asyncio | None = None) -> AsyncGenerator[Any, None]:
     """Drive a flow on asyncio: yield its events, and last `Finished`. Closing this iterator closes the flow and its replies.
 
     Args:
         flow: What to drive.
         blocking: Whether the client blocks, so that its calls and reads belong into threads.
+        world: What carries the effects out; give one to be able to close it while another task waits for the next event.
     """
-    world = _Asyncio(blocking=blocking)
+    world = world or Asyncio(blocking=blocking)
     send: Callable[[Any], Any] = flow.send
     argument: Any = None
     try:
@@ -47,16 +49,18 @@ async def pump_async(flow: Flow[R], *, blocking: bool = False) -> AsyncIterator[
         await world.close()
 
 
-class _Asyncio:
+class Asyncio:
     """Carries effects out on the running event loop; what is started beside runs as tasks."""
 
     def __init__(self, *, blocking: bool) -> None:
+        """Start with nothing open; ``blocking`` is whether the client blocks."""
         self._blocking = blocking
         self._closed = False
         self._replies: list[Reply] = []
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def carry_out(self, effect: Effect) -> Any:
+        """Do what the effect asks and return what it gives."""
         match effect:
             case Read(reply):
                 return await self._read(reply)
@@ -77,6 +81,7 @@ class _Asyncio:
         return None
 
     async def close(self) -> None:
+        """End what was started beside and let go of all replies; may be called twice."""
         self._closed = True
         for task in self._tasks:
             task.cancel()
@@ -120,7 +125,8 @@ class _Asyncio:
 async def _closed(reply: Reply) -> None:
     chunks: Any = reply.chunks
     if inspect.isasyncgen(chunks):
-        await chunks.aclose()  # else it is left to the garbage collector, which needs a running loop for that
+        with suppress(RuntimeError):  # another task reads from it: that one ends with the connection
+            await chunks.aclose()  # else it is left to the garbage collector, which needs a running loop for that
     closing = reply.close()
     if isinstance(closing, Awaitable):
         await closing

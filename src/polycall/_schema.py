@@ -16,6 +16,7 @@ _BOUNDS: Final[Mapping[str, Callable[[float, float], bool]]] = {
     "exclusiveMaximum": operator.lt,
     "multipleOf": lambda value, step: value % step == 0,
 }
+_EXACT: Final = 2.0**53  # beyond, a float is no certain integer
 _NOTES: Final = frozenset({"title", "description", "default"})
 _OLD_DEFINITIONS: Final = "#/definitions/"
 
@@ -98,7 +99,7 @@ def with_integers(value: Any, schema: Mapping[str, Any]) -> Any:
 
 def _with_integers(value: Any, schemas: Iterable[Any], root: Mapping[str, Any], path: tuple[str | int, ...]) -> Any:
     """Do so where ``value`` may be described by any of several schemas."""
-    known = [one for schema in schemas for one in _alternatives(schema, root, frozenset())]
+    known = alternatives(schemas, root)
     if is_object(value):
         known = [schema for schema in known if _could_be(value, schema)]
         fields = {key: [_field(schema, key) for schema in known] for key in value}
@@ -108,23 +109,26 @@ def _with_integers(value: Any, schemas: Iterable[Any], root: Mapping[str, Any], 
         return [_with_integers(one, items[place], root, (*path, place)) for place, one in enumerate(value)]
     if isinstance(value, bool) and any(map(_has_integer_constant, known)) and not any(map(_takes_boolean, known)):
         raise SchemaMismatch([(path, "a truth value is no integer")])
-    if not isinstance(value, float) or not value.is_integer():
+    if not isinstance(value, float) or not value.is_integer() or abs(value) > _EXACT:
         return value
     integer = any(map(_takes_integer, known)) and not any(_takes_number(schema, value) for schema in known)
     return int(value) if integer else value
 
 
-def _alternatives(schema: Any, root: Mapping[str, Any], followed: frozenset[str]) -> Iterator[Mapping[str, Any]]:
-    if not is_mapping(schema):
-        return
-    yield schema
-    for keyword in ("anyOf", "oneOf", "allOf"):
-        for one in schema.get(keyword, ()):
-            yield from _alternatives(one, root, followed)
-    reference = schema.get("$ref")
-    if isinstance(reference, str) and reference not in followed:
-        target = root if reference == "#" else _target(root, reference)
-        yield from _alternatives(target, root, followed | {reference})
+def alternatives(schemas: Iterable[Any], root: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the schemas, those that their references lead to, and the members of their unions, each once."""
+    found: dict[int, Mapping[str, Any]] = {}
+    waiting = list(schemas)[::-1]
+    while waiting:
+        schema = waiting.pop()
+        if not is_mapping(schema) or id(schema) in found:
+            continue
+        found[id(schema)] = schema
+        members = [one for keyword in ("anyOf", "oneOf", "allOf") for one in schema.get(keyword, ())]
+        if isinstance(schema.get("$ref"), str):
+            members.append(root if schema["$ref"] == "#" else _target(root, schema["$ref"]))
+        waiting += members[::-1]
+    return list(found.values())
 
 
 def _could_be(value: Mapping[str, Any], schema: Mapping[str, Any]) -> bool:

@@ -172,12 +172,19 @@ def _unlike(schema: JsonObject) -> re.Pattern[str] | None:
 _cached = lru_cache(maxsize=256)(_build)
 
 
-def _wire_name(name: str, taken: set[str]) -> str:
-    """Return ``name`` where every provider takes it, else a legal name like it that no other tool has."""
+def legal_name(name: str) -> str:
+    """Return ``name`` where every provider takes it, else a legal name like it."""
     if _WIRE_NAME.fullmatch(name):
         return name
     plain = re.sub(r"[^a-zA-Z0-9_-]+", "_", name).strip("_") or "tool"
-    plain = (plain if plain[0].isalpha() else f"_{plain}")[:64]
+    return (plain if plain[0].isalpha() else f"_{plain}")[:64]
+
+
+def _wire_name(name: str, taken: set[str]) -> str:
+    """Return ``name`` where every provider takes it, else a legal name like it that no other tool has."""
+    plain = legal_name(name)
+    if plain == name:
+        return name
     candidate, number = plain, 2
     while candidate in taken:
         candidate = f"{plain[:60]}_{number}"

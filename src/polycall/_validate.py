@@ -28,7 +28,9 @@ _REPEATED_KEY: Final = re.compile(r'^Detected duplicate key "(.*)" at line', re.
 _NO_ARGUMENTS: Final = frozenset({"", "null"})
 """How models write a call without arguments, besides an empty object."""
 
-_HUGE_NUMBER: Final = re.compile(r"[eE]\+?0*[1-9]\d\d|\d{300}")
+_HUGE_NUMBER: Final = re.compile(r"[eE]\+?0*[1-9]\d\d|(?<!\d)\d{300}")
+_MANY_PROBLEMS: Final = 1_000
+_FIRST_PROBLEMS: Final = 10
 _TOO_BIG: Final = "the arguments hold a number that is too big"
 
 Path = tuple[str | int, ...]
@@ -65,7 +67,9 @@ def validate(call: ToolCall, checking: Checking) -> Call[Any]:
         text = call.arguments.strip()
         value = _value("{}" if text in _NO_ARGUMENTS else text, offered, checking)
     except _Refused as refused:
-        reason = "; ".join(str(problem) for problem in refused.problems)
+        said = [str(problem) for problem in refused.problems[:_FIRST_PROBLEMS]]
+        more = len(refused.problems) - len(said)
+        reason = "; ".join([*said, f"and {more} more"] if more else said)
         invalid = InvalidArgumentsError(reason, problems=refused.problems, **_of(call, name))
         invalid.__cause__ = refused.cause
         return _bad(call, "invalid", invalid, offered)
@@ -74,7 +78,7 @@ def validate(call: ToolCall, checking: Checking) -> Call[Any]:
 
 def _unknown(call: ToolCall, checking: Checking) -> str:
     known = [tool for tool in checking.tools.schemas if checking.allowed is None or tool.wire_name in checking.allowed]
-    names = ", ".join(tool.name for tool in known)
+    names = ", ".join(tool.name for tool in known) or "none"
     return f"{'no such tool was offered' if call.name else 'the call names no tool'}; offered were: {names}"
 
 
@@ -101,6 +105,9 @@ def _value(text: str, offered: Offered, checking: Checking) -> Any:
         text = _as_the_type_has_it(text, arguments, offered, checking.nulled.get(offered.schema.wire_name))
         return offered.arguments.check(text, strict=checking.strict, context=checking.context)
     except ValidationError as error:
+        if error.error_count() > _MANY_PROBLEMS:  # a union of look-alikes in itself makes millions
+            said = f"the arguments do not fit in {error.error_count()} places"
+            raise _Refused([ArgumentProblem("", said, said)]) from None
         problems = [_problem(details, offered) for details in error.errors(include_url=False)]
         raise _Refused(problems, _without_input(error, problems)) from None
     except SchemaMismatch as error:

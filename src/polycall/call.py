@@ -76,7 +76,7 @@ class Call(Generic[T]):
             CallError: The call is bad; this is its ``error``.
         """
         if self.error is not None:
-            raise self.error
+            raise self.error.with_traceback(None)  # else it would grow with every time it is raised
         value: T = self._value
         return value
 

@@ -105,7 +105,7 @@ class _Face(InstructorNames):
             schema_strict=own["schema_strict"],
             options=given,
         )
-        allowed = None if choice.allowed is None else frozenset(choice.allowed)
+        allowed = frozenset[str]() if choice.mode == "none" else None if choice.allowed is None else frozenset(choice.allowed)
         return Exchange(
             connection=self._connection,
             request=request,

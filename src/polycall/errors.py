@@ -50,6 +50,12 @@ _LONGEST_NAME: Final = 64
 class PolycallError(Exception):
     """Base of every error that polycall raises itself."""
 
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # a copy by way of a pickle would lose the arguments
+
 
 class UsageError(PolycallError):
     """The calling code is wrong. Raised before anything is sent; the text says what to write instead."""

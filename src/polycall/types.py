@@ -145,11 +145,13 @@ class Stop:
         reason: The reason in the provider's own word.
         cut: What cut the answer short, in words for people; None when it is complete.
         choice: Which of several answers to the same question stopped, from 0.
+        calls: Whether it stopped so that its calls are run: then there are some.
     """
 
     reason: str | None
     cut: str | None = None
     choice: int = 0
+    calls: bool = False
 
 
 @dataclass(frozen=True, slots=True)
