@@ -28,7 +28,7 @@ def check(source: Any, arguments: Any, *, sent_strict: bool = False, **how: Any)
     tools = toolset(None, [source])
     encoded = OpenAIChat().encode(Request(model="m", messages=(), tools=tools.schemas, schema_strict=sent_strict), stream=False)
     assert encoded.body["tools"][0]["function"].get("strict", False) is sent_strict
-    return check_named(tools, tools.schemas[0].wire_name, arguments, nulled=encoded.nulled, **how)
+    return check_named(tools, tools.schemas[0].wire_name, arguments, strict_schemas=encoded.strict_schemas, **how)
 
 
 def check_named(tools: Toolset, name: str, arguments: Any, **how: Any) -> Call[Any]:

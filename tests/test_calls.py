@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import pickle
+import traceback
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -394,3 +395,24 @@ def test_calls_hold_nothing_of_the_client():
     text = pickle.dumps(calls)
     assert b"api_key" not in text
     assert b"openai." not in text
+
+
+def test_of_takes_unions_apart(mixed):
+    assert mixed.of(Weather | Search) == [value for value in mixed if isinstance(value, Weather | Search)]
+
+
+def test_reading_a_bad_value_again_and_again_keeps_its_traceback_short(mixed):
+    bad = next(call for call in mixed.calls if call.error is not None)
+    depths = set()
+    for _ in range(5):
+        with pytest.raises(polycall.CallError) as caught:
+            _ = bad.value
+        depths.add(len(traceback.extract_tb(caught.value.__traceback__)))
+    assert len(depths) == 1
+
+
+def test_a_copy_keeps_the_response_and_the_arguments(mixed):
+    for again in copy.copy(mixed), copy.deepcopy(mixed):
+        assert again.response is mixed.response
+        assert [error.arguments for error in again.errors] == [error.arguments for error in mixed.errors]
+    assert copy.deepcopy(mixed).of(Weather)[0] is not mixed.of(Weather)[0]

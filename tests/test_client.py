@@ -308,6 +308,13 @@ def test_polycalls_own_options_may_be_defaults(sdk, server):
         ({"response_model": TOOLS, "tool_choice": add}, "tool_choice"),
         ({"response_model": TOOLS, "timeout": "5"}, "timeout"),
         ({"response_model": TOOLS, "timeout": -1}, "timeout"),
+        ({"response_model": TOOLS, "timeout": True}, "timeout"),
+        ({"response_model": TOOLS, "timeout": float("inf")}, "timeout"),
+        ({"response_model": TOOLS, "parallel": "yes"}, "parallel='yes' is not understood: write True or False or None"),
+        ({"response_model": TOOLS, "strict": None}, "strict=None is not understood: write True or False"),
+        ({"response_model": TOOLS, "schema_strict": 0}, "schema_strict=0"),
+        ({"response_model": Iterable[Weather] | None}, "write response_model=Iterable[Weather]"),
+        ({"tools": [{"type": "function", "function": {"name": "x"}}]}, "polycall.Tool(name="),
     ],
 )
 def test_refused_before_anything_is_sent(client, server, options, text):
@@ -317,6 +324,12 @@ def test_refused_before_anything_is_sent(client, server, options, text):
             method("?", **options)
         assert text in str(caught.value)
     assert server.requests == []
+
+
+def test_the_sdks_marks_for_nothing_are_nothing(client, server):
+    nothing: Any = {"tool_choice": openai.NOT_GIVEN, "parallel": openai.omit, "timeout": openai.NOT_GIVEN, "strict": openai.omit}
+    client.create("?", response_model=TOOLS, **nothing)
+    assert not nothing.keys() & server.last.keys()
 
 
 async def test_refused_before_anything_is_sent_async(async_client, server):

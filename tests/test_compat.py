@@ -236,8 +236,11 @@ def test_a_hook_that_there_is_not(client, method):
 
 
 def test_a_handler_that_cannot_be_called_is_refused(client):
-    with pytest.raises(UsageError):
-        client.on("completion:kwargs", "print")
+    async def later(**_: object) -> None: ...
+
+    for handler in "print", later:
+        with pytest.raises(UsageError, match="plain function"):
+            client.on("completion:kwargs", handler)
 
 
 def test_hooks_belong_to_one_client(server):

@@ -8,6 +8,7 @@ import gc
 import threading
 import time
 from collections.abc import Iterable
+from typing import Any
 
 import openai
 import pytest
@@ -508,3 +509,75 @@ async def test_in_memory_on_asyncio():
     assert list(calls) == [F(x=1, note="né"), G(n=2)]
     assert script.closed >= 1
     assert script.sent[0]["stream"] is True
+
+
+# ------------------------------------------------------------------------------------------------- one reader, any closer
+
+
+def test_closing_from_another_thread_ends_the_reader(server, client):
+    """A stop button: the reader, which waits for the server, ends at once with what it has."""
+    server.answer = STALLS["body"]
+    arriving = client.stream("?", tools=[F, G], errors="return")
+    read: list[Any] = []
+    reader = threading.Thread(target=lambda: read.extend(arriving))
+    reader.start()
+    while not read:
+        time.sleep(0.005)
+    time.sleep(0.05)
+    arriving.close()
+    reader.join(2)
+    assert not reader.is_alive()
+    assert read == [F(x=1, note="né")]
+    assert server.gone.wait(2)
+
+
+async def test_closing_from_another_task_ends_the_reader(server, async_client):
+    server.answer = STALLS["body"]
+    arriving = async_client.stream("?", tools=[F, G], errors="return")
+    read: list[Any] = []
+
+    async def reading() -> None:
+        async for value in arriving:
+            read.append(value)  # noqa: PERF401  # seen from outside while it grows
+
+    reader = asyncio.ensure_future(reading())
+    while not read:  # noqa: ASYNC110  # a list has no event to wait for
+        await asyncio.sleep(0.005)
+    await asyncio.sleep(0.05)
+    await arriving.close()
+    await asyncio.wait_for(reader, 2)
+    assert read == [F(x=1, note="né")]
+    assert await asyncio.to_thread(server.gone.wait, 2)
+
+
+def test_two_readers_are_told(server, client):
+    server.answer = STALLS["body"]
+    with client.stream("?", tools=[F, G], errors="return") as arriving:
+        next(arriving)
+        reader = threading.Thread(target=lambda: list(arriving))
+        reader.start()
+        time.sleep(0.1)
+        with pytest.raises(polycall.UsageError, match="being read elsewhere"):
+            next(arriving)
+    reader.join(2)
+    assert not reader.is_alive()
+
+
+async def test_two_reading_tasks_are_told(server, async_client):
+    server.answer = STALLS["body"]
+    async with async_client.stream("?", tools=[F, G], errors="return") as arriving:
+        await anext(arriving)
+        reader = asyncio.ensure_future(anext(arriving, None))
+        await asyncio.sleep(0.1)
+        with pytest.raises(polycall.UsageError, match="being read elsewhere"):
+            await anext(arriving)
+    assert await asyncio.wait_for(reader, 2) is None
+
+
+def test_a_closed_stream_is_over(server, client):
+    server.answer = Answer(streamed(ENTRIES, size=2), content_type=SSE)
+    arriving = client.stream("?", tools=[F, G])
+    arriving.close()
+    for read in (list, lambda one: list(one.events()), lambda one: one.result()):
+        with pytest.raises(polycall.UsageError):
+            read(arriving)

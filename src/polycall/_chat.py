@@ -33,6 +33,7 @@ __all__ = ["ChatDecoder"]
 
 _ENTRY: Final = frozenset({"index", "id", "type", "function", "custom"})
 _FOR_CALLS: Final = frozenset({"tool_calls", "function_call"})
+_LONGEST_INDEX: Final = 10
 _LIMIT: Final = "the token limit was reached"
 _CUTS: Final = {
     "length": _LIMIT,
@@ -191,7 +192,7 @@ def _call_deltas(delta: JsonObject, choice: int, *, whole: bool, in_message: boo
 
 def _key(choice: int, index: object) -> tuple[int, float | str] | None:
     if isinstance(index, str):
-        return choice, int(index) if index.isdecimal() else index
+        return choice, int(index) if index.isdecimal() and len(index) < _LONGEST_INDEX else index
     return (choice, index) if isinstance(index, int | float) else None
 
 

@@ -18,19 +18,19 @@ __all__ = ["from_openai", "from_provider"]
 
 
 @overload
-def from_openai(client: openai.OpenAI, *, model: str | None = None, mode: Mode | None = None, **defaults: Any) -> Client: ...
+def from_openai(client: openai.OpenAI, mode: Mode | None = None, *, model: str | None = None, **defaults: Any) -> Client: ...
 @overload
 def from_openai(
-    client: openai.AsyncOpenAI, *, model: str | None = None, mode: Mode | None = None, **defaults: Any
+    client: openai.AsyncOpenAI, mode: Mode | None = None, *, model: str | None = None, **defaults: Any
 ) -> AsyncClient: ...
-def from_openai(client: Any, *, model: str | None = None, mode: Mode | None = None, **defaults: Any) -> Client | AsyncClient:
+def from_openai(client: Any, mode: Mode | None = None, *, model: str | None = None, **defaults: Any) -> Client | AsyncClient:
     """Wrap a client of the openai SDK: `OpenAI`, `AsyncOpenAI`, the Azure ones, their subclasses, with any ``base_url``.
 
     Args:
         client: The SDK's client. It stays yours: polycall never closes it, and its own retries and timeouts go on to hold.
-        model: The model to ask when a call names none.
         mode: Optional; only checked to fit.
-        **defaults: Arguments for every call, in the SDK's words.
+        model: The model to ask when a call names none.
+        **defaults: Arguments for every call, polycall's or the SDK's.
 
     Returns:
         An `AsyncClient` for an asynchronous client, else a `Client`.

@@ -11,6 +11,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
+import jiter
+
 from polycall.types import CallDelta, ToolCall
 
 Assembled: TypeAlias = "Piece | ToolCall | Stray"
@@ -149,6 +151,11 @@ class Repeat:
         return self.matched == len(self._text)
 
     @property
+    def partly(self) -> bool:
+        """Whether some of it was repeated, and not all."""
+        return 0 < self.matched < len(self._text)
+
+    @property
     def text(self) -> str:
         """What has come so far."""
         return self._text[: self.matched]
@@ -208,13 +215,14 @@ class Assembler:
         """
         done: list[Assembled] = []
         for slot in tuple(self.slots):
-            if slot.sealed is not None and slot.repeat is not None and slot.repeat.matched and not slot.repeat.complete:
+            if slot.sealed is not None and slot.repeat is not None and slot.repeat.partly and slot.repeat.first.id in {None, ""}:
                 self._diverge(slot, slot.sealed, slot.repeat, "", done)
         last = {slot.choice: slot for slot in self.slots}
         for slot in self.slots:
             if slot.sealed is None:
-                # Where a choice has said that it was cut, everything up to the cut has come: only its last call can be inside it.
-                own = cuts.get(slot.choice) if slot is last[slot.choice] else None
+                # Where a choice has said that it was cut, everything up to the cut has come: a call without a piece of arguments
+                # that is not its last has none.
+                own = cuts.get(slot.choice) if slot.pieces or slot is last[slot.choice] else None
                 done.append(slot.seal(own if slot.choice in cuts else cut))
         return done
 
@@ -268,14 +276,23 @@ class Assembler:
             self._diverge(slot, call, slot.repeat, delta.arguments, done)
 
     def _diverge(self, slot: Slot, call: ToolCall, repeat: Repeat, text: str, done: list[Assembled]) -> None:
+        """Make a call of its own of text that only began like a repetition and has a name; else it belongs nowhere."""
         slot.repeat = None
-        if repeat.first.name:
-            first = repeat.first
-            begun = replace(first, arguments=repeat.text + text)
+        begun = replace(repeat.first, arguments=repeat.text + text)
+        if begun.name and begun.id and begun.id == call.id and _same_json(begun.arguments, call.arguments):
+            return  # sent again with other white space
+        if begun.name:
             self._add(self._open(begun), begun, done)
         elif slot.index not in self._strays:
             self._strays.add(slot.index)
             done.append(Stray(call))
+
+
+def _same_json(one: str, other: str) -> bool:
+    try:
+        return bool(jiter.from_json(one.encode()) == jiter.from_json(other.encode()))
+    except ValueError:
+        return False
 
 
 def whole_text(pieces: Sequence[str]) -> str:

@@ -23,13 +23,11 @@ class Dialected:
         schema: The schema to send; the canonical one where the dialect cannot say it.
         refused: Why the dialect cannot say it, one reason per place; empty where it can.
         dropped: What was left out, as ``place: keyword``; checked by polycall alone.
-        nulled: Whether optional fields were made required and nullable, so that null means left out; see `take_out_nulls`.
     """
 
     schema: Mapping[str, Any]
     refused: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
-    nulled: bool = False
 
 
 _KEPT: Final = frozenset({
@@ -67,7 +65,7 @@ def openai_strict(schema: Mapping[str, Any]) -> Dialected:
     writer.limits(made)
     if writer.refused:
         return Dialected(schema, tuple(writer.refused))
-    return Dialected(made, (), tuple(writer.dropped), writer.nulled)
+    return Dialected(made, (), tuple(writer.dropped))
 
 
 def tell(name: str, dialected: Dialected) -> None:
@@ -145,7 +143,6 @@ class _Strict:
         self.root = root
         self.refused: list[str] = []
         self.dropped: list[str] = []
-        self.nulled = False
         self._inlining: set[str] = set()
         self._written = 0
 
@@ -222,7 +219,6 @@ class _Strict:
         made = self.write(schema, place, level=level + 1)
         if required or _takes_null(made, self.root):
             return made
-        self.nulled = True
         note = {"description": made.pop("description")} if "description" in made else {}
         branches = made["anyOf"] if made.keys() == {"anyOf"} else [made]
         return _Nullable({"anyOf": [*branches, {"type": "null"}], **note}, schema.get("default"))

@@ -67,8 +67,10 @@ def exchange(asked: Exchange) -> Flow[Calls[Any]]:
         reply: Reply = yield from _within(
             deadline, Open(lambda: provider.send(asked.connection.client, encoded, stream=asked.stream), provider.open)
         )
-        incoming = Incoming(replace(asked.checking, nulled=encoded.nulled), provider.decoder(), asked.request.tool_choice)
-        yield from _read(incoming, reply, deadline, stream=asked.stream)
+        incoming = Incoming(
+            replace(asked.checking, strict_schemas=encoded.strict_schemas), provider.decoder(), asked.request.tool_choice
+        )
+        yield from _read(incoming, reply, deadline)
     except Exception as error:
         if not isinstance(error, PolycallError):
             names = ", ".join(tool.name for tool in asked.request.tools)
@@ -110,17 +112,17 @@ def _within(deadline: _Deadline | None, effect: Effect) -> Generator[Any, Any, A
     return first.result()
 
 
-def _read(incoming: Incoming, reply: Reply, deadline: _Deadline | None, *, stream: bool) -> Generator[Any, Any, None]:
+def _read(incoming: Incoming, reply: Reply, deadline: _Deadline | None) -> Generator[Any, Any, None]:
     """Read the reply to its end; what breaks it off after something has arrived cuts the answer, and loses nothing."""
     framing = Framing()
     broken: str | None = None
     try:
         while not framing.done and (chunk := (yield from _next(incoming, reply, deadline))) is not None:
             for event in framing.feed(chunk):
-                yield from incoming.feed(event, whole=not stream and not isinstance(chunk, bytes))
+                yield from incoming.feed(event, whole=reply.whole)
         for event in framing.close():
             yield from incoming.feed(event, whole=bool(framing.whole))
-        if not (framing.done or framing.whole):
+        if not (framing.done or framing.whole or reply.whole):
             broken = "the stream ended without saying that it is complete"
     except TransportError as error:
         error.status = error.status or reply.status

@@ -22,12 +22,12 @@ class Functions:
 
     Attributes:
         tools: The entries of ``tools``. Shared and cached: never change them.
-        nulled: The schemas as sent, by wire name, of the tools where null is the way to leave a field out.
+        strict_schemas: The schemas as sent, by wire name, of the tools in a strict dialect: closed, and null leaves a field out.
         json: ``tools`` as JSON bytes.
     """
 
     tools: list[JsonObject]
-    nulled: Mapping[str, Mapping[str, Any]]
+    strict_schemas: Mapping[str, Mapping[str, Any]]
     json: bytes
 
 
@@ -35,7 +35,7 @@ class Functions:
 def functions(tools: tuple[ToolSchema, ...], service: Service, strict: bool) -> Functions:  # noqa: FBT001  # a key of the cache
     """Write tools in a service's dialect, strict where that is asked for and can be; written once for the same tools."""
     entries: list[JsonObject] = []
-    nulled: dict[str, Mapping[str, Any]] = {}
+    strict_schemas: dict[str, Mapping[str, Any]] = {}
     for tool in tools:
         dialected = Dialected(tool.schema, ("not asked for",))
         if service.grammar:
@@ -51,8 +51,7 @@ def functions(tools: tuple[ToolSchema, ...], service: Service, strict: bool) -> 
         function["parameters"] = dialected.schema
         if not dialected.refused and not service.grammar:
             function["strict"] = True
+            strict_schemas[tool.wire_name] = dialected.schema
         tell(tool.name, dialected)
-        if dialected.nulled:
-            nulled[tool.wire_name] = dialected.schema
         entries.append({"type": "function", "function": function})
-    return Functions(entries, nulled, to_json(entries))
+    return Functions(entries, strict_schemas, to_json(entries))

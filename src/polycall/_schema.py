@@ -101,7 +101,7 @@ def _with_integers(value: Any, schemas: Iterable[Any], root: Mapping[str, Any], 
     """Do so where ``value`` may be described by any of several schemas."""
     known = alternatives(schemas, root)
     if is_object(value):
-        known = [schema for schema in known if _could_be(value, schema)]
+        known = [schema for schema in known if _could_be(value, schema)] or known
         fields = {key: [_field(schema, key) for schema in known] for key in value}
         return {key: _with_integers(one, fields[key], root, (*path, key)) for key, one in value.items()}
     if is_array(value):

@@ -22,13 +22,13 @@ def opened(raw: Any, module: str, kind: str) -> Reply:
     """
     response = raw.http_response
     if response.is_closed:
-        return Reply(iter((raw.content,)), lambda: None, raw.status_code, lambda _: raw.parse())
+        return Reply(iter((raw.content,)), lambda: None, raw.status_code, native=lambda _: raw.parse())
     package = type(raw).__module__.partition(".")[0]
     made: Any = getattr(sys.modules[f"{package}.{module}"], kind)
     asynchronous = hasattr(response.stream, "__aiter__")
     chunks = response.aiter_bytes() if asynchronous else response.iter_bytes()
     close = response.aclose if asynchronous else partial(_close, response)
-    return Reply(chunks, close, raw.status_code, lambda body: made.construct(**body))
+    return Reply(chunks, close, raw.status_code, native=lambda body: made.construct(**body))
 
 
 def _close(response: Any) -> None:

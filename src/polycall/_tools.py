@@ -115,7 +115,8 @@ class Toolset:
                 return tool.schema.wire_name
         listed = ", ".join(tool.schema.name for tool in self.offered)
         known = f'"auto", "required", "none", or among the tools of this request ({listed})'
-        message = f"tool_choice: {type_name(wanted) if not isinstance(wanted, str) else wanted!r} is not {known}"
+        what = "a dict" if is_mapping(wanted) else repr(wanted) if isinstance(wanted, str) else repr(type_name(wanted))
+        message = f"tool_choice: {what} is not {known}"
         raise UsageError(message)
 
 
@@ -203,7 +204,11 @@ def _members_of(form: object) -> list[Any]:
         return _members(elements[0])
     name = type_name(form)
     if is_argument_type(form) or origin in _UNIONS:
-        inner = " | ".join(type_name(one) for one in get_args(form) if one is not type(None)) if origin in _UNIONS else name
+        members = [one for one in get_args(form) if one is not type(None)] if origin in _UNIONS else [form]
+        if len(members) == 1 and get_origin(members[0]) in _SEVERAL:
+            message = f"response_model may not be None: write response_model={type_name(members[0])}"
+            raise UsageError(message)
+        inner = " | ".join(map(type_name, members))
         message = f"response_model={name} asks for one value, and a response holds many: write response_model=Iterable[{inner}]"
     elif is_sequence(form) or (callable(form) and not isinstance(form, type) and origin is None):
         inside = "..." if is_sequence(form) else name
@@ -270,6 +275,10 @@ def _is_form(source: object) -> bool:
 
 def _not_a_tool(source: object) -> str:
     name = type_name(source)
+    if is_mapping(source):
+        return (
+            "a dict cannot be a tool: write polycall.Tool(name=..., description=..., schema={...JSON Schema of the arguments...})"
+        )
     if source is None or source is type(None):
         return "None cannot be a tool: leave it out, an answer without calls is an empty list"
     if inspect.isclass(source) and getattr(source, "__pydantic_root_model__", False):

@@ -42,14 +42,14 @@ class Checking:
 
     Attributes:
         allowed: Wire names of the only tools that may be called; None allows all of ``tools``.
-        nulled: The schemas as sent, by wire name, of the tools where null is the way to leave a field out.
+        strict_schemas: The schemas as sent, by wire name, of the tools in a strict dialect: closed, and null leaves a field out.
         strict: Whether JSON values must be of the schema's types as they are; False lets pydantic convert them.
         context: What the user's validators see as ``info.context``.
     """
 
     tools: Toolset
     allowed: frozenset[str] | None = None
-    nulled: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Any])
+    strict_schemas: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Any])
     strict: bool = True
     context: object = None
 
@@ -102,7 +102,7 @@ def _value(text: str, offered: Offered, checking: Checking) -> Any:
     """Return the value; text and scan first, so that one validation by pydantic-core on the raw text is all that is left."""
     arguments = _scan(text, offered)
     try:
-        text = _as_the_type_has_it(text, arguments, offered, checking.nulled.get(offered.schema.wire_name))
+        text = _as_the_type_has_it(text, arguments, offered, checking.strict_schemas.get(offered.schema.wire_name))
         return offered.arguments.check(text, strict=checking.strict, context=checking.context)
     except ValidationError as error:
         if error.error_count() > _MANY_PROBLEMS:  # a union of look-alikes in itself makes millions
@@ -118,15 +118,17 @@ def _value(text: str, offered: Offered, checking: Checking) -> Any:
         raise _Refused([ArgumentProblem("", reason, f"{reason}: {error}")]) from None
 
 
-def _as_the_type_has_it(text: str, arguments: JsonObject, offered: Offered, nulled: Mapping[str, Any] | None) -> str:
+def _as_the_type_has_it(text: str, arguments: JsonObject, offered: Offered, sent: Mapping[str, Any] | None) -> str:
     """Write the arguments anew where JSON Schema accepts what pydantic's strict mode does not; else return the text as it is.
 
     Null means "left out" where the schema was sent so, and a number like ``1.0`` is an integer. That has to be settled before the
-    check: a union would take the wrong member without a word.
+    check: a union would take the wrong member without a word. The schema as it was ``sent`` tells the members apart best.
     """
-    changed = nulled is not None and "null" in text and take_out_nulls(arguments, nulled)
-    if offered.unlike is not None and offered.unlike.search(text):
-        arguments, changed = with_integers(arguments, offered.schema.schema), True
+    changed = offered.unlike is not None and offered.unlike.search(text) is not None
+    if changed:
+        arguments = with_integers(arguments, sent or offered.schema.schema)
+    if sent is not None and "null" in text and take_out_nulls(arguments, sent):
+        changed = True
     return to_json(arguments).decode() if changed else text
 
 

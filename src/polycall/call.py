@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Generic, Literal, TypeAlias, get_args, get_origin, overload
+from types import UnionType
+from typing import Annotated, Any, Generic, Literal, TypeAlias, Union, get_args, get_origin, overload
 
 from typing_extensions import TypeForm, TypeVar, is_typeddict, override
 
@@ -54,7 +56,7 @@ class Call(Generic[T]):
         index: The position in the response, from 0, in the model's order. ``calls[i]`` belongs to ``calls.calls[i]``.
         id: The provider's id exactly as sent, None where it sent none. Ids may repeat: identity is the position.
         name: The tool's name; as the model wrote it where no such tool was offered.
-        arguments: The JSON text as the model wrote it, empty when it wrote none.
+        arguments: The JSON text as the model wrote it, empty when it wrote none; written anew where the server sent an object.
         outcome: ``"ok"``, or what went wrong.
         error: Why there is no value; None exactly when ``outcome`` is ``"ok"``.
     """
@@ -92,6 +94,8 @@ class Call(Generic[T]):
     def is_of(self, kind: object) -> bool:
         """Whether this is a call of the tool ``kind``, or its good value is an instance of the class ``kind``."""
         kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+        if get_origin(kind) in {Union, UnionType}:
+            return any(map(self.is_of, get_args(kind)))
         if self._source == kind:
             return True
         return isinstance(kind, type) and not is_typeddict(kind) and self.error is None and isinstance(self._value, kind)
@@ -232,6 +236,16 @@ class Calls(Sequence[T]):
     @override
     def __repr__(self) -> str:
         return f"Calls({list(self)!r})"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Calls[T]:
+        made = object.__new__(type(self))
+        for name in self.__slots__:
+            value = getattr(self, name)
+            setattr(made, name, value if name.startswith("_") else copy.deepcopy(value, memo))
+        return made
+
+    def __copy__(self) -> Calls[T]:
+        return self
 
     @override
     def __getstate__(self) -> dict[str, Any]:

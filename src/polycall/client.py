@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import Field as DataclassField
 from types import TracebackType
@@ -39,6 +40,13 @@ _OPTIONS: Final[Mapping[str, Any]] = {
     "timeout": None,
 }
 """The options that are polycall's own, with their defaults; every other one is the SDK's."""
+
+
+_SWITCHES: Final[Mapping[str, tuple[bool | None, ...]]] = {
+    "parallel": (True, False, None),
+    "strict": (True, False),
+    "schema_strict": (True, False),
+}
 
 
 class _Dataclass(Protocol):
@@ -83,7 +91,7 @@ class _Face(InstructorNames):
 
     def _asked(self, messages: Messages, response_model: object, tools: object, **options: Any) -> Exchange:
         """Read the arguments of one question. Whatever is wrong with them raises here, before anything is sent."""
-        given = {**self._defaults, **{key: value for key, value in options.items() if value is not None or key != "model"}}
+        given = {**self._defaults, **{key: value for key, value in options.items() if not _is_left_out(key, value)}}
         offered = toolset(response_model, tools)
         own: dict[str, Any] = {key: given.pop(key, default) for key, default in _OPTIONS.items()}
         if not own["model"]:
@@ -93,8 +101,12 @@ class _Face(InstructorNames):
             raise UsageError(message)
         if not isinstance(own["max_retries"], int) or own["max_retries"] < 0:
             raise UsageError("max_retries counts the times that bad calls are asked again: write a whole number from 0 on")
-        if own["timeout"] is not None and not (isinstance(own["timeout"], int | float) and own["timeout"] > 0):
+        if own["timeout"] is not None and not _is_seconds(own["timeout"]):
             raise UsageError("timeout is the number of seconds for the whole call, greater than 0; None sets no limit")
+        for key, values in _SWITCHES.items():
+            if not any(own[key] is value for value in values):
+                message = f"{key}={own[key]!r} is not understood: write {' or '.join(map(str, values))}"
+                raise UsageError(message)
         choice = offered.choice(own["tool_choice"])
         request = Request(
             model=own["model"],
@@ -126,7 +138,9 @@ class Client(_Face):
     @overload
     def create(self, messages: Messages, *, response_model: TypeForm[Iterable[M]], errors: Errors, stream: Literal[False] = False, **options: Any) -> Calls[M | CallError]: ...
     @overload
-    def create(self, messages: Messages, *, response_model: TypeForm[Iterable[M]], errors: Errors = "raise", stream: Literal[True], **options: Any) -> Stream[M]: ...
+    def create(self, messages: Messages, *, response_model: TypeForm[Iterable[M]], errors: Literal["raise"] = "raise", stream: Literal[True], **options: Any) -> Stream[M]: ...
+    @overload
+    def create(self, messages: Messages, *, response_model: TypeForm[Iterable[M]], errors: Errors, stream: Literal[True], **options: Any) -> Stream[M | CallError]: ...
     @overload
     def create(self, messages: Messages, *, tools: Tools, errors: Errors = "raise", stream: Literal[False] = False, **options: Any) -> Calls[Any]: ...
     @overload
@@ -159,7 +173,9 @@ class Client(_Face):
 
     # fmt: off
     @overload
-    def stream(self, messages: Messages, *, response_model: TypeForm[Iterable[M]], errors: Errors = "raise", **options: Any) -> Stream[M]: ...
+    def stream(self, messages: Messages, *, response_model: TypeForm[Iterable[M]], errors: Literal["raise"] = "raise", **options: Any) -> Stream[M]: ...
+    @overload
+    def stream(self, messages: Messages, *, response_model: TypeForm[Iterable[M]], errors: Errors, **options: Any) -> Stream[M | CallError]: ...
     @overload
     def stream(self, messages: Messages, *, tools: Tools, errors: Errors = "raise", **options: Any) -> Stream[Any]: ...
     # fmt: on
@@ -207,7 +223,9 @@ class AsyncClient(_Face):
     @overload
     async def create(self, messages: Messages, *, response_model: TypeForm[Iterable[M]], errors: Errors, stream: Literal[False] = False, **options: Any) -> Calls[M | CallError]: ...
     @overload
-    async def create(self, messages: Messages, *, response_model: TypeForm[Iterable[M]], errors: Errors = "raise", stream: Literal[True], **options: Any) -> AsyncStream[M]: ...
+    async def create(self, messages: Messages, *, response_model: TypeForm[Iterable[M]], errors: Literal["raise"] = "raise", stream: Literal[True], **options: Any) -> AsyncStream[M]: ...
+    @overload
+    async def create(self, messages: Messages, *, response_model: TypeForm[Iterable[M]], errors: Errors, stream: Literal[True], **options: Any) -> AsyncStream[M | CallError]: ...
     @overload
     async def create(self, messages: Messages, *, tools: Tools, errors: Errors = "raise", stream: Literal[False] = False, **options: Any) -> Calls[Any]: ...
     @overload
@@ -221,7 +239,9 @@ class AsyncClient(_Face):
 
     # fmt: off
     @overload
-    def stream(self, messages: Messages, *, response_model: TypeForm[Iterable[M]], errors: Errors = "raise", **options: Any) -> AsyncStream[M]: ...
+    def stream(self, messages: Messages, *, response_model: TypeForm[Iterable[M]], errors: Literal["raise"] = "raise", **options: Any) -> AsyncStream[M]: ...
+    @overload
+    def stream(self, messages: Messages, *, response_model: TypeForm[Iterable[M]], errors: Errors, **options: Any) -> AsyncStream[M | CallError]: ...
     @overload
     def stream(self, messages: Messages, *, tools: Tools, errors: Errors = "raise", **options: Any) -> AsyncStream[Any]: ...
     # fmt: on
@@ -260,6 +280,15 @@ class AsyncClient(_Face):
     ) -> None:
         """Close what polycall opened itself."""
         await self.close()
+
+
+def _is_left_out(key: str, value: object) -> bool:
+    """Whether an argument is as good as not given: the SDK's marks for that, and no model."""
+    return type(value).__name__ in {"Omit", "NotGiven"} or (key == "model" and value is None)
+
+
+def _is_seconds(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def _messages(messages: Any) -> Sequence[Message]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable
 from enum import StrEnum
@@ -71,8 +72,8 @@ class Hooks:
             UsageError: Nothing of that name ever happens.
         """
         self._known(name)
-        if not callable(handler):
-            message = f"the handler for {name!r} is no function: on(name, function)"
+        if not callable(handler) or inspect.iscoroutinefunction(handler):
+            message = f"the handler for {name!r} has to be a plain function: on(name, function)"
             raise UsageError(message)
         self._handlers.setdefault(name, []).append(handler)
 

@@ -21,14 +21,14 @@ class Encoded:
     Attributes:
         body: The JSON body of the wire.
         messages: The conversation as it stands in ``body``, to be continued.
-        nulled: The schemas as sent, by wire name, of the tools whose schema offers null as the way to leave a field out.
+        strict_schemas: The schemas as sent, by wire name, of the tools in a strict dialect: closed, and null leaves a field out.
         tools_json: The JSON bytes of ``body["tools"]``, cached for the set of tools; for transports that send bytes.
         transport: Arguments of the SDK's call that are no part of the body (headers, timeouts).
     """
 
     body: JsonObject
     messages: tuple[Message, ...]
-    nulled: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Any])
+    strict_schemas: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Any])
     tools_json: bytes = b""
     transport: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
@@ -48,12 +48,14 @@ class Reply:
             asynchronous one.
         close: Lets go of the connection; may be called twice, and while a read is under way. An awaitable is awaited.
         status: The HTTP status, None where there is none.
+        whole: Whether an event that the SDK has parsed is a whole response and no chunk of a stream.
         native: Turns the parsed body of the whole response into the SDK's own object; None gives the body itself.
     """
 
     chunks: Iterator[bytes | Mapping[str, Any]] | AsyncIterator[bytes | Mapping[str, Any]]
     close: Callable[[], Awaitable[None] | None]
     status: int | None = None
+    whole: bool = False
     native: Callable[[JsonObject], Any] | None = None
 
 

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from polycall._chat import ChatDecoder
+from polycall._decode import Assembler
 from polycall.errors import UsageError
 from polycall.local import LocalModel
 from polycall.local._weights import locate
+from polycall.types import CallDelta, ToolCall
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +35,21 @@ def model(weights: Path) -> Iterator[LocalModel]:
     with LocalModel(weights) as model:
         model.load()
         yield model
+
+
+@pytest.fixture(scope="session")
+def whole(model: LocalModel) -> Callable[..., dict[str, Any]]:
+    """Return a reader of whole answers: polycall's own, without the check of the calls."""
+
+    def read(body: bytes, of: LocalModel = model) -> dict[str, Any]:
+        decoder, assembler = ChatDecoder(), Assembler(seal_on_close=True)
+        done: list[Any] = []
+        for chunk in of.complete(body):
+            done += assembler.feed([item for item in decoder.feed(chunk, whole=False) if isinstance(item, CallDelta)])
+        done += assembler.close({}, None)
+        return decoder.body([one for one in done if isinstance(one, ToolCall)])
+
+    return read
 
 
 @pytest.fixture

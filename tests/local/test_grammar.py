@@ -25,19 +25,19 @@ from polycall._dialect_llamacpp_pattern import grammar_pattern
 LURE = "Call f once, with the value ZZZZZZZZZZZZ and the number 900."
 
 
-def forced(model, value, definitions=None, lure=LURE):
+def forced(whole, value, definitions=None, lure=LURE):
     """Return the value the model gives when it must call a tool whose one parameter has this schema."""
     schema = {"type": "object", "properties": {"value": value}, "required": ["value"], "$defs": definitions or {}}
     parameters, _ = grammar_schema(schema)
     tool = {"type": "function", "function": {"name": "f", "description": "Do it.", "parameters": parameters}}
     body = {"messages": [{"role": "user", "content": lure}], "tools": [tool], "tool_choice": "required", "max_tokens": 150}
-    (document,) = model.complete(json.dumps(body).encode(), stream=False)
+    document = whole(json.dumps(body).encode())
     return json.loads(document["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"])["value"]
 
 
-def test_the_lure_works_where_nothing_is_in_force(model):
-    assert forced(model, {"type": "string"}) == "ZZZZZZZZZZZZ"
-    assert forced(model, {"type": "integer"}) == 900
+def test_the_lure_works_where_nothing_is_in_force(whole):
+    assert forced(whole, {"type": "string"}) == "ZZZZZZZZZZZZ"
+    assert forced(whole, {"type": "integer"}) == 900
 
 
 BRANCH = {"type": "object", "properties": {"leaf": {"const": 1}, "next": {"$ref": "#/$defs/Branch"}}, "required": ["leaf"]}
@@ -88,9 +88,9 @@ IN_FORCE = [
 
 
 @pytest.mark.parametrize("schema", IN_FORCE, ids=json.dumps)
-def test_what_is_kept_is_in_force(model, schema):
+def test_what_is_kept_is_in_force(whole, schema):
     definitions = {"Colour": {"enum": ["red", "green"]}, "Branch": BRANCH, "a/b c": {"const": "yes"}}
-    value = forced(model, schema, definitions)
+    value = forced(whole, schema, definitions)
     assert jsonschema_rs.is_valid(schema | {"$defs": definitions}, value), value
 
 
@@ -113,8 +113,8 @@ class Trip(BaseModel):
     day: date
 
 
-def test_a_pydantic_model_all_at_once(model):
-    value = forced(model, Trip.model_json_schema() | {"$defs": None}, Trip.model_json_schema()["$defs"])
+def test_a_pydantic_model_all_at_once(whole):
+    value = forced(whole, Trip.model_json_schema() | {"$defs": None}, Trip.model_json_schema()["$defs"])
     Trip.model_validate_json(json.dumps(value))
 
 

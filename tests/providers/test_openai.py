@@ -408,7 +408,7 @@ def test_conversation_goes_on(one, client):
     assert [(answer["role"], answer["tool_call_id"]) for answer in answers] == [("tool", one_id) for one_id in ids]
     assert [json.loads(answer["content"]) for answer in answers] == list(results.values())
     for entry, call in zip(turn["tool_calls"], calls.calls, strict=True):
-        assert entry["function"] == {"name": call.name, "arguments": call.arguments}
+        assert entry["function"] == {"name": call.name, "arguments": call.arguments or "{}"}
         assert entry["id"] == call.id or not call.id or ids.count(call.id) == 1
     assert json.dumps(turn)
 

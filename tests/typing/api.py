@@ -85,6 +85,8 @@ def choices(client: Client, errors: Literal["raise", "return"]) -> None:
     assert_type(client.create("", response_model=form, errors="return"), Calls[Weather | Search | CallError])
     assert_type(client.create("", response_model=form, errors=errors), Calls[Weather | Search | CallError])
     assert_type(client.create("", response_model=form, stream=True), Stream[Weather | Search])
+    assert_type(client.create("", response_model=form, stream=True, errors="return"), Stream[Weather | Search | CallError])
+    assert_type(client.stream("", response_model=form, errors="return").result(), Calls[Weather | Search | CallError])
     assert_type(client.create("", response_model=form, model="m", temperature=0.0, max_retries=2), Calls[Either])
 
 
@@ -128,6 +130,10 @@ async def asynchronous(client: AsyncClient) -> None:
     assert_type(await client.create("", response_model=form), Calls[Weather | Search])
     assert_type(await client.create("", response_model=form, errors="return"), Calls[Weather | Search | CallError])
     assert_type(await client.create("", response_model=form, stream=True), AsyncStream[Weather | Search])
+    assert_type(
+        await client.create("", response_model=form, stream=True, errors="return"), AsyncStream[Weather | Search | CallError]
+    )
+    assert_type(client.stream("", response_model=form, errors="return"), AsyncStream[Weather | Search | CallError])
     assert_type(await client.create("", tools=[Weather]), Calls[Any])
     assert_type(await client.chat.completions.create("", response_model=form), Calls[Weather | Search])
     async with client.stream("", response_model=form) as stream:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import json
 import sys
 import time
@@ -20,9 +21,22 @@ from polycall import CallErrors, Calls, PolycallError, SealedEvent, UsageError, 
 from polycall.call import BoundCall, Call
 from polycall.cli._samples import GoogleSearch, Weather
 
-app = typer.Typer(help="Typed parallel tool calling.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 local = typer.Typer(help="The embedded model.", no_args_is_help=True)
 app.add_typer(local, name="local")
+
+
+def _say_version(asked: bool) -> None:  # noqa: FBT001  # typer calls it with the option's value
+    if asked:
+        typer.echo(f"polycall {importlib.metadata.version('polycall')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version.")] = False,  # noqa: FBT002  # a flag
+) -> None:
+    """Typed parallel tool calling."""
 
 
 @app.command()
@@ -37,6 +51,8 @@ def ask(
 ) -> None:
     """Ask a question and print each tool call the moment it is complete."""
     with _failures():
+        if not question.strip():
+            raise UsageError("the question is empty: ask something")
         started = time.monotonic()
         offered = [_load(name) for name in tools] if tools else [Weather, GoogleSearch]
         show = _Json(started) if as_json else _Lines(started)
@@ -114,7 +130,11 @@ def _written(value: Any, name: str) -> str:
 
 
 def _load(name: str) -> Any:
-    """Import what ``package.module:Name`` names; modules in the current folder are found too."""
+    """Import what ``package.module:Name`` names; modules in the current folder are found too.
+
+    Raises:
+        UsageError: There is no such thing, or the module raises something, whatever it is, or exits.
+    """
     module, _, attribute = name.partition(":")
     if not module or not attribute:
         message = f"--tools {name}: write it as package.module:Name"
@@ -125,8 +145,9 @@ def _load(name: str) -> Any:
         found: Any = importlib.import_module(module)
         for part in attribute.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        message = f"--tools {name}: {error}"
+    except (Exception, SystemExit) as error:
+        words = str(error).strip().partition("\n")[0]
+        message = f"--tools {name}: {type(error).__name__}{': ' if words else ''}{words}"
         raise UsageError(message) from error
     return found
 

@@ -11,7 +11,6 @@ from typing import Any, Self, cast
 from typing_extensions import override
 
 from polycall.errors import TransportError
-from polycall.local._assemble import assemble
 
 __all__ = ["Answer", "Generation", "Generator"]
 
@@ -25,7 +24,7 @@ class Generation:
     def __init__(self, generate: Generator, request: dict[str, Any], done: Callable[[Generation], None]) -> None:
         self._documents: SimpleQueue[dict[str, Any] | TransportError | None] = SimpleQueue()
         self._cancelled = threading.Event()
-        self._reason: TransportError | None = None
+        self._reason: str | None = None
         self._generate = generate
         self._request = json.dumps(request)
         self._done = done
@@ -35,13 +34,13 @@ class Generation:
         """Begin, in a thread of its own."""
         self._thread.start()
 
-    def cancel(self, reason: TransportError | None = None) -> None:
-        """Stop at the next token, or between two batches of the prompt. Does not wait; may be called twice.
+    def cancel(self, reason: str) -> None:
+        """Stop at the next token, or between two batches of the prompt. Does not wait; the first reason given stays.
 
         Args:
-            reason: What a reader is told; None where it was the reader who wanted this.
+            reason: What is told to who reads on: an answer never ends as if it were whole.
         """
-        self._reason = reason
+        self._reason = self._reason or reason
         self._cancelled.set()
         self._documents.put(None)
 
@@ -49,14 +48,14 @@ class Generation:
         """Give the documents as they come, until the end or `cancel`.
 
         Raises:
-            TransportError: llama.cpp refused the request, or the generation was cancelled with a reason.
+            TransportError: llama.cpp refused the request, or the generation was cancelled.
         """
         while not self._cancelled.is_set() and (document := self._documents.get()) is not None:
             if isinstance(document, TransportError):
                 raise document
             yield document
         if self._reason is not None:
-            raise self._reason
+            raise TransportError(self._reason)
 
     def join(self, timeout: float) -> bool:
         """Wait for the thread to end, at most `timeout` seconds; whether it did."""
@@ -94,17 +93,17 @@ class Generation:
 class Answer(Iterator[dict[str, Any]]):
     """The documents of one answer, in order; see `LocalModel.complete`."""
 
-    def __init__(self, generation: Generation, *, stream: bool) -> None:
+    def __init__(self, generation: Generation) -> None:
         self._generation = generation
-        self._documents = generation.read() if stream else _whole(generation)
+        self._documents = generation.read()
 
     @override
     def __next__(self) -> dict[str, Any]:
         return next(self._documents)
 
     def close(self) -> None:
-        """Cancel what is not generated yet. A reader that waits in another thread wakes up with the end of the answer."""
-        self._generation.cancel()
+        """Cancel what is not generated yet. Whoever reads on, or waits in another thread, gets a `TransportError`."""
+        self._generation.cancel("the answer was closed before it was read to its end")
 
     def __enter__(self) -> Self:
         return self
@@ -114,12 +113,6 @@ class Answer(Iterator[dict[str, Any]]):
 
     def __del__(self) -> None:
         self.close()
-
-
-def _whole(generation: Generation) -> Iterator[dict[str, Any]]:
-    document = assemble(generation.read())
-    if document["choices"][0]["finish_reason"] is not None:
-        yield document
 
 
 def _failure(document: object) -> TransportError:

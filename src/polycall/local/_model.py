@@ -10,7 +10,7 @@ import time
 import weakref
 from typing import Any, Self, cast
 
-from polycall.errors import TransportError, UsageError
+from polycall.errors import UsageError
 from polycall.local._engine import Server, Settings, load
 from polycall.local._generation import Answer, Generation
 from polycall.local._weights import locate
@@ -36,8 +36,8 @@ class LocalModel:
     Example:
         >>> model = LocalModel()
         >>> body = b'{"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8}'
-        >>> with model.complete(body, stream=False) as answer:
-        ...     message = next(answer)["choices"][0]["message"]
+        >>> with model.complete(body) as answer:
+        ...     pieces = [choice["delta"].get("content") for chunk in answer for choice in chunk["choices"]]
     """
 
     def __init__(
@@ -66,22 +66,22 @@ class LocalModel:
         """
         self._ready()
 
-    def complete(self, body: bytes, *, stream: bool) -> Answer:
+    def complete(self, body: bytes) -> Answer:
         """Answer one chat completion request; the work begins at once, in a thread of its own.
 
         Args:
-            body: The JSON body of an OpenAI chat completion request. Its ``stream`` and ``model`` are ignored.
-            stream: Whether to give the ``chat.completion.chunk`` documents as they are generated, or one ``chat.completion``.
+            body: The JSON body of an OpenAI chat completion request. Its ``model`` is ignored; it is always streamed.
 
         Returns:
-            An iterator of parsed documents. Closing it, or forgetting it, cancels the rest; reading it raises
-            `TransportError` where llama.cpp gives no usable answer.
+            An iterator of parsed ``chat.completion.chunk`` documents as they are generated, the last one with the usage. Closing
+            it, or forgetting it, cancels the rest; reading it raises `TransportError` where llama.cpp gives no usable answer, or
+            the answer was cancelled before its end.
 
         Raises:
             UsageError: The body is not a JSON object, a piece is missing, or the model was closed.
         """
-        request = _request(body, stream=stream)
-        return Answer(self._ready().start(request), stream=stream)
+        request = _request(body)
+        return Answer(self._ready().start(request))
 
     def close(self) -> None:
         """Cancel what is being generated and free the model's memory. May be called twice; happens at exit by itself."""
@@ -142,7 +142,7 @@ class _Loaded:
             self._server = None
             running = list(self._running)
         for generation in running:
-            generation.cancel(TransportError("the local model was closed before the answer was complete"))
+            generation.cancel("the local model was closed before the answer was complete")
         deadline = time.monotonic() + _PATIENCE
         for generation in running:
             generation.join(max(0.0, deadline - time.monotonic()))
@@ -152,7 +152,7 @@ class _Loaded:
             self._running.discard(generation)
 
 
-def _request(body: bytes, *, stream: bool) -> dict[str, Any]:
+def _request(body: bytes) -> dict[str, Any]:
     """Return what llama.cpp is asked: always a stream, because only that can be cancelled."""
     try:
         parsed: Any = json.loads(body)
@@ -160,9 +160,8 @@ def _request(body: bytes, *, stream: bool) -> dict[str, Any]:
         parsed = None
     if not isinstance(parsed, dict):
         raise UsageError("the body of a request to LocalModel is a JSON object")
-    request = cast("dict[str, Any]", parsed) | {"stream": True, "return_progress": True}
-    if not stream:
-        request["stream_options"] = {"include_usage": True}
+    streaming = {"stream": True, "stream_options": {"include_usage": True}, "return_progress": True}
+    request = cast("dict[str, Any]", parsed) | streaming
     for message in _objects(request.get("messages")):
         for call in _objects(message.get("tool_calls")):
             for function in _objects([call.get("function")]):

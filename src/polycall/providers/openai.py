@@ -22,7 +22,7 @@ from polycall.types import (
     Request,
 )
 
-_TRANSPORT: Final = frozenset({"extra_headers", "extra_query", "extra_body", "timeout"})
+_TRANSPORT: Final = frozenset({"extra_headers", "extra_query", "extra_body"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,9 @@ class OpenAIChat:
             body["stream"] = True
             if self.service.stream_usage:
                 body["stream_options"] = {"include_usage": True}
-        body |= {key: value for key, value in request.options.items() if key not in _TRANSPORT and not _is_left_out(value)}
+        body |= {key: value for key, value in request.options.items() if key not in _TRANSPORT}
         transport = {key: value for key, value in request.options.items() if key in _TRANSPORT}
-        return Encoded(body, tuple(request.messages), offered.nulled, offered.json, transport)
+        return Encoded(body, tuple(request.messages), offered.strict_schemas, offered.json, transport)
 
     def send(self, client: Any, encoded: Encoded, *, stream: bool) -> Any:  # noqa: ARG002  # the body says it already
         """Call the SDK for its raw response; `LegacyAPIResponse`, or its coroutine."""
@@ -74,11 +74,3 @@ class OpenAIChat:
     def results(self, answers: Sequence[Answer]) -> list[Message]:
         """Return one ``tool`` message per call."""
         return [{"role": "tool", "tool_call_id": answer.call.id, "content": answer.content} for answer in answers]
-
-
-def _is_left_out(value: object) -> bool:
-    """Whether this is the SDK's mark for an argument that is not given."""
-    return type(value).__name__ in {"Omit", "NotGiven"}
-
-
-provider: Final = OpenAIChat()
