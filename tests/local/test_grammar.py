@@ -136,6 +136,8 @@ def test_types_of_pydantic_are_sent_without_loss_or_the_loss_is_named(kind):
         ({"type": "array", "contains": {}, "maxItems": 2}, {"type": "array", "maxItems": 2}, ["#/contains"]),
         ({"type": "object", "patternProperties": {"^a": {}}}, {"type": "object"}, ["#/patternProperties"]),
         ({"type": "integer", "minimum": 5, "maximum": 3}, {"type": "integer"}, ["#/minimum", "#/maximum"]),
+        ({"type": "string", "minLength": 5, "maxLength": 3}, {"type": "string", "maxLength": 1000}, ["#/minLength"]),
+        ({"type": "array", "items": True}, {"type": "array", "maxItems": 64}, []),
         ({"type": "foo", "enum": []}, {}, ["#/type", "#/enum"]),
         ({"$ref": "https://example.com/x.json"}, {}, ["#/$ref"]),
         ({"$ref": "#/$defs/Missing", "$defs": {}}, {}, ["#/$ref"]),
@@ -162,6 +164,50 @@ def test_references_are_gathered_under_plain_names_and_circles_are_cut():
         "__definitions_x_y": {"type": "boolean"},
     }
     assert dropped == ("#/properties/c/$ref",)
+
+
+def test_a_reference_to_a_reference_is_gathered_too():
+    chain = {"A": {"items": {"$ref": "#/$defs/B"}}, "B": {"items": {"$ref": "#/$defs/C"}}, "C": {"type": "null"}}
+    sent, dropped = grammar_schema({"type": "object", "properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": chain})
+    assert (list(sent["$defs"]), sent["$defs"]["C"], dropped) == (["A", "B", "C"], {"type": "null"}, ())
+
+
+def test_definitions_that_differ_only_in_what_a_grammar_cannot_name_stay_apart():
+    properties = {"a": {"$ref": "#/$defs/a-b"}, "b": {"$ref": "#/$defs/a b"}}
+    schema = {"type": "object", "properties": properties, "$defs": {"a-b": {"const": 1}, "a b": {"const": 2}}}
+    sent, _ = grammar_schema(schema)
+    assert sent["$defs"] == {"a_b": {"const": 1}, "a_b_1": {"const": 2}}
+
+
+CIRCLES = [
+    ({"A": {"$ref": "#/$defs/A"}}, {}, None, ["#/properties/a/$ref"]),
+    ({"A": {"anyOf": [{"$ref": "#/$defs/B"}]}, "B": {"anyOf": [{"$ref": "#/$defs/A"}]}}, {}, None, ["#/properties/a/$ref"]),
+    (
+        {"A": {"anyOf": [{"$ref": "#/$defs/B"}, {"type": "null"}]}, "B": {"anyOf": [{"$ref": "#/$defs/B"}]}},
+        {"$ref": "#/$defs/A"},
+        {"A": {"anyOf": [{}, {"type": "null"}]}},
+        ["#/$defs/A/anyOf/0/$ref"],
+    ),
+    (
+        {"A": {"anyOf": [{"$ref": "#/$defs/B"}]}, "B": {"type": "null"}},
+        {"$ref": "#/$defs/A"},
+        {"A": {"anyOf": [{"$ref": "#/$defs/B"}]}, "B": {"type": "null"}},
+        [],
+    ),
+]
+
+
+@pytest.mark.parametrize(("definitions", "sent", "gathered", "dropped"), CIRCLES)
+def test_only_references_that_lead_to_themselves_are_cut(definitions, sent, gathered, dropped):
+    schema = {"type": "object", "properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": definitions}
+    expected = {"type": "object", "properties": {"a": sent}} | ({"$defs": gathered} if gathered else {})
+    assert grammar_schema(schema) == (expected, tuple(dropped))
+
+
+def test_a_reference_that_leads_on_and_on_is_cut():
+    chain = {str(number): {"$ref": f"#/$defs/{number + 1}"} for number in range(9)} | {"9": {"type": "null"}}
+    sent, dropped = grammar_schema({"type": "object", "properties": {"a": {"$ref": "#/$defs/0"}}, "$defs": chain})
+    assert (sent, dropped) == ({"type": "object", "properties": {"a": {}}}, ("#/properties/a/$ref",))
 
 
 def test_a_recursive_model_has_its_properties_at_the_top():

