@@ -106,8 +106,10 @@ class _Rewriter:
             return {}
         if pointer not in self._names:
             plain = re.sub(r"\W", "_", pointer.removeprefix("#/$defs/"), flags=re.ASCII)
-            is_taken = plain in self._names.values()
-            self._names[pointer] = f"{plain}_{len(self._names)}" if is_taken else plain
+            name, number = plain, 2
+            while name in self._names.values():
+                name, number = f"{plain}_{number}", number + 1
+            self._names[pointer] = name
         return {"$ref": f"#/$defs/{self._names[pointer]}"}
 
     def _union(self, schema: dict[str, Any], path: str) -> dict[str, Any]:

@@ -87,7 +87,7 @@ class _Face(InstructorNames):
         """
         asked = self._asked(messages, response_model, tools, stream=stream, **options)
         encoded = self._connection.provider.encode(asked.request, stream=asked.stream)
-        return copy.deepcopy({**encoded.body, **encoded.transport.get("extra_body", {})})
+        return copy.deepcopy({**encoded.body, **(encoded.transport.get("extra_body") or {})})
 
     def _asked(self, messages: Messages, response_model: object, tools: object, **options: Any) -> Exchange:
         """Read the arguments of one question. Whatever is wrong with them raises here, before anything is sent."""

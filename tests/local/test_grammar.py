@@ -258,3 +258,15 @@ def test_json_text_that_a_rewritten_pattern_takes_is_a_string_that_the_pattern_t
     with warnings.catch_warnings(action="ignore"), contextlib.suppress(re.error):
         matched = re.compile(pattern).search(text)
         assert matched or not (rewritten and re.fullmatch(rewritten[1:-1], json.dumps(text)[1:-1]))
+
+
+def test_names_that_become_alike_stay_apart():
+    names = ["a b", "a_b_2", "a-b", "a_b"]
+    schema = {
+        "type": "object",
+        "properties": {f"p{n}": {"$ref": f"#/$defs/{name}"} for n, name in enumerate(names)},
+        "$defs": {name: {"type": "string", "maxLength": n + 1} for n, name in enumerate(names)},
+    }
+    sent, _ = grammar_schema(schema)
+    lengths = [sent["$defs"][field["$ref"].rpartition("/")[2]]["maxLength"] for field in sent["properties"].values()]
+    assert lengths == [1, 2, 3, 4]
