@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from tests.support.chat import cut_up
 
-from polycall._decode import Assembler, Closing, Piece, Stray, whole_text
+from polycall._closing import Closing
+from polycall._decode import Assembler, Piece, Stray, whole_text
 from polycall.types import CallDelta, ToolCall
 
 names = st.sampled_from(["f", "g", "get_weather"])

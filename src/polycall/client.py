@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import Field as DataclassField
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol, Self, TypeAlias, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeAlias, overload
 
 from typing_extensions import TypeForm, TypeVar
 
 from polycall._exchange import Exchange
+from polycall._options import read_messages, read_options
 from polycall._tools import Tool, toolset
 from polycall._validate import Checking
 from polycall.call import Calls
 from polycall.compat import Hooks, InstructorNames, check_mode
-from polycall.errors import CallError, UsageError
+from polycall.errors import CallError
 from polycall.provider import Connection
 from polycall.stream import AsyncStream, Stream
 from polycall.types import JsonObject, Message, Request
@@ -25,28 +25,6 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 __all__ = ["AsyncClient", "Client"]
-
-
-_OPTIONS: Final[Mapping[str, Any]] = {
-    "model": None,
-    "errors": "raise",
-    "stream": False,
-    "tool_choice": None,
-    "parallel": None,
-    "strict": True,
-    "schema_strict": True,
-    "context": None,
-    "max_retries": 1,
-    "timeout": None,
-}
-"""The options that are polycall's own, with their defaults; every other one is the SDK's."""
-
-
-_SWITCHES: Final[Mapping[str, tuple[bool | None, ...]]] = {
-    "parallel": (True, False, None),
-    "strict": (True, False),
-    "schema_strict": (True, False),
-}
 
 
 class _Dataclass(Protocol):
@@ -91,26 +69,12 @@ class _Face(InstructorNames):
 
     def _asked(self, messages: Messages, response_model: object, tools: object, **options: Any) -> Exchange:
         """Read the arguments of one question. Whatever is wrong with them raises here, before anything is sent."""
-        given = {**self._defaults, **{key: value for key, value in options.items() if not _is_left_out(key, value)}}
         offered = toolset(response_model, tools)
-        own: dict[str, Any] = {key: given.pop(key, default) for key, default in _OPTIONS.items()}
-        if not own["model"]:
-            raise UsageError('no model: say which one, model="..." here or where the client is made')
-        if own["errors"] not in {"raise", "return"}:
-            message = f'errors={own["errors"]!r} is not understood: write errors="raise" or errors="return"'
-            raise UsageError(message)
-        if not isinstance(own["max_retries"], int) or own["max_retries"] < 0:
-            raise UsageError("max_retries counts the times that bad calls are asked again: write a whole number from 0 on")
-        if own["timeout"] is not None and not _is_seconds(own["timeout"]):
-            raise UsageError("timeout is the number of seconds for the whole call, greater than 0; None sets no limit")
-        for key, values in _SWITCHES.items():
-            if not any(own[key] is value for value in values):
-                message = f"{key}={own[key]!r} is not understood: write {' or '.join(map(str, values))}"
-                raise UsageError(message)
+        own, given = read_options(self._defaults, options)
         choice = offered.choice(own["tool_choice"])
         request = Request(
             model=own["model"],
-            messages=_messages(messages),
+            messages=read_messages(messages),
             tools=offered.schemas,
             tool_choice=choice,
             parallel=own["parallel"],
@@ -280,25 +244,3 @@ class AsyncClient(_Face):
     ) -> None:
         """Close what polycall opened itself."""
         await self.close()
-
-
-def _is_left_out(key: str, value: object) -> bool:
-    """Whether an argument is as good as not given: the SDK's marks for that, and no model."""
-    return type(value).__name__ in {"Omit", "NotGiven"} or (key == "model" and value is None)
-
-
-def _is_seconds(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
-
-
-def _messages(messages: Any) -> Sequence[Message]:
-    if isinstance(messages, str):
-        return ({"role": "user", "content": messages},)
-    listed: tuple[Any, ...] | None = None
-    if isinstance(messages, Iterable) and not isinstance(messages, Mapping | bytes):
-        listed = tuple(one for one in cast("Any", messages))
-    if listed is None or any(one is None or isinstance(one, str | bytes | int | float) for one in listed):
-        raise UsageError('messages is a question as text, or a list of messages like [{"role": "user", "content": "..."}]')
-    if not listed:
-        raise UsageError("messages is empty: ask something")
-    return listed
