@@ -122,7 +122,10 @@ def test_a_pydantic_model_all_at_once(whole):
 def test_types_of_pydantic_are_sent_without_loss_or_the_loss_is_named(kind):
     sent, dropped = grammar_schema(TypeAdapter(kind).json_schema())
     assert sent
-    assert dropped == {set[int]: ("#/uniqueItems",)}.get(kind, ())
+    known = {set[int]: ("#/uniqueItems",)}
+    if "(?!" in json.dumps(TypeAdapter(kind).json_schema()):  # pydantic before 2.14 has a pattern for Decimal that looks ahead
+        known[Decimal] = ("#/anyOf/1/pattern",)
+    assert dropped == known.get(kind, ())
 
 
 @pytest.mark.parametrize(
@@ -176,7 +179,7 @@ def test_definitions_that_differ_only_in_what_a_grammar_cannot_name_stay_apart()
     properties = {"a": {"$ref": "#/$defs/a-b"}, "b": {"$ref": "#/$defs/a b"}}
     schema = {"type": "object", "properties": properties, "$defs": {"a-b": {"const": 1}, "a b": {"const": 2}}}
     sent, _ = grammar_schema(schema)
-    assert sent["$defs"] == {"a_b": {"const": 1}, "a_b_1": {"const": 2}}
+    assert sent["$defs"] == {"a_b": {"const": 1}, "a_b_2": {"const": 2}}
 
 
 CIRCLES = [

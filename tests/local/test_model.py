@@ -197,8 +197,12 @@ def test_many_threads_load_it_once(weights, ask):
             assert future.result() is model._loaded
 
 
-def test_loading_leaves_the_signal_handlers_alone(model):
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+def test_loading_leaves_the_signal_handlers_alone(weights):
+    watched = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(one) for one in watched]
+    with LocalModel(weights, parallel=1, context=256) as model:
+        model.load()
+        assert [signal.getsignal(one) for one in watched] == before
 
 
 def test_any_other_gguf_by_its_path(weights, whole, ask, tmp_path, weather):
