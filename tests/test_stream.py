@@ -581,3 +581,11 @@ def test_a_closed_stream_is_over(server, client):
     for read in (list, lambda one: list(one.events()), lambda one: one.result()):
         with pytest.raises(polycall.UsageError):
             read(arriving)
+
+
+async def test_events_to_the_end_on_asyncio(server, async_client):
+    server.answer = Answer(streamed(ENTRIES, size=2), content_type=SSE)
+    arriving = async_client.stream("?", tools=[F, G])
+    kinds = [event.type async for event in arriving.events()]
+    assert kinds.count("sealed") == kinds.count("started") == len(ENTRIES)
+    assert list(await arriving.result()) == [F(x=1, note="né"), G(n=2)]

@@ -189,3 +189,14 @@ class TestConversation:
         assert turn["tool_calls"][0]["id"] == "a\ufffd"
         assert turn["tool_calls"][0]["function"] == {"name": "No_Such", "arguments": "{}"}
         json.dumps(turn, ensure_ascii=False).encode()
+
+    def test_a_made_up_id_is_never_one_of_the_providers(self):
+        calls = read(*stream(chunk(entry("F", F1, index=0, id="c00010001"), entry("G", G2, index=1))))
+        assert [one["id"] for one in calls.messages[-1]["tool_calls"]] == ["c00010001", "c00010001x"]
+
+
+def test_text_in_parts():
+    """Mistral's thinking models send a list."""
+    parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "a"}, "b", {"text": 1}]
+    calls = read(data(chunk(content=parts)), data(chunk(content="c")), *stream(finish="stop"))
+    assert calls.text == "ac"
