@@ -720,3 +720,13 @@ def test_a_checked_call_can_be_copied():
     call = check(Weather, {"city": "Oslo"})
     assert copy.deepcopy(call).value == call.value
     assert pickle.loads(pickle.dumps(call)).value == call.value
+
+
+@pytest.mark.parametrize("space", ["\u00a0", "\f", "\v", "\u2003", "\ufeff", "\x00"])
+def test_what_is_no_white_space_for_json_is_refused(space):
+    class Plain(pydantic.BaseModel):
+        x: int = 0
+
+    assert check(Plain, ' \t\n\r{"x": 1}\r\n\t ').value.x == 1
+    for text in f'{space}{{"x": 1}}', f'{{"x": 1}}{space}', f'{{"x":{space}1}}', space:
+        assert check(Plain, text).outcome == "invalid"

@@ -64,7 +64,7 @@ def validate(call: ToolCall, checking: Checking) -> Call[Any]:
         error = CutOffError(f"the answer was cut inside this call: {call.cut}", **_of(call, name))
         return _bad(call, "cut off", error, offered)
     try:
-        text = call.arguments.strip()
+        text = call.arguments.strip(" \t\n\r")  # what JSON calls white space, and no more
         value = _value("{}" if text in _NO_ARGUMENTS else text, offered, checking)
     except _Refused as refused:
         said = [str(problem) for problem in refused.problems[:_FIRST_PROBLEMS]]
