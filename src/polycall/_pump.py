@@ -30,6 +30,39 @@ class Finished(Generic[R]):
         self.result = result
 
 
+class Driving(Generic[R]):
+    """A flow, step by step: what both pumps share."""
+
+    __slots__ = ("_argument", "_flow", "_resume")
+
+    def __init__(self, flow: Flow[R]) -> None:
+        """Start before the first step."""
+        self._flow = flow
+        self._resume: Callable[[Any], Any] = flow.send
+        self._argument: Any = None
+
+    def step(self) -> Any:
+        """Resume the flow and return the effect or event that it yields, or `Finished`."""
+        try:
+            item = self._resume(self._argument)
+        except StopIteration as stop:
+            return Finished(stop.value)
+        self.give(None)
+        return item
+
+    def give(self, outcome: object) -> None:
+        """Send the outcome of an effect in with the next step."""
+        self._resume, self._argument = self._flow.send, outcome
+
+    def fail(self, error: Exception) -> None:
+        """Raise the failure of an effect inside the flow with the next step."""
+        self._resume, self._argument = self._flow.throw, error
+
+    def close(self) -> None:
+        """Close the flow where it stands."""
+        self._flow.close()
+
+
 def pump(flow: Flow[R], world: Blocking | None = None) -> Generator[Any, None, None]:
     """Drive a flow, blocking: yield its events, and last `Finished`. Closing this iterator closes the flow and its replies.
 
@@ -45,25 +78,19 @@ def pump(flow: Flow[R], world: Blocking | None = None) -> Generator[Any, None, N
 
 
 def _drive(flow: Flow[R], world: Blocking) -> Generator[Any, None, None]:
-    send: Callable[[Any], Any] = flow.send
-    argument: Any = None
+    driving = Driving(flow)
     try:
-        while True:
-            try:
-                item = send(argument)
-            except StopIteration as stop:
-                yield Finished(stop.value)
-                return
-            send, argument = flow.send, None
+        while not isinstance(item := driving.step(), Finished):
             if isinstance(item, Effect):
                 try:
-                    argument = world.carry_out(item)
+                    driving.give(world.carry_out(item))
                 except Exception as error:  # noqa: BLE001  # raised again, inside the flow
-                    send, argument = flow.throw, error
+                    driving.fail(error)
             else:
                 yield item
+        yield item
     finally:
-        flow.close()
+        driving.close()
 
 
 class Blocking:

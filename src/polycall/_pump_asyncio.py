@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Generator
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from polycall._effects import Close, Do, Effect, First, Flow, Open, Read, Start
-from polycall._pump import Finished
+from polycall._pump import Driving, Finished
 from polycall.provider import Reply
 
 R = TypeVar("R")
@@ -27,25 +27,19 @@ async def pump_async(flow: Flow[R], *, blocking: bool = False, world: Asyncio | 
         world: What carries the effects out; give one to be able to close it while another task waits for the next event.
     """
     world = world or Asyncio(blocking=blocking)
-    send: Callable[[Any], Any] = flow.send
-    argument: Any = None
+    driving = Driving(flow)
     try:
-        while True:
-            try:
-                item = send(argument)
-            except StopIteration as stop:
-                yield Finished(stop.value)
-                return
-            send, argument = flow.send, None
+        while not isinstance(item := driving.step(), Finished):
             if isinstance(item, Effect):
                 try:
-                    argument = await world.carry_out(item)
+                    driving.give(await world.carry_out(item))
                 except Exception as error:  # noqa: BLE001  # raised again, inside the flow
-                    send, argument = flow.throw, error
+                    driving.fail(error)
             else:
                 yield item
+        yield item
     finally:
-        flow.close()
+        driving.close()
         await world.close()
 
 
