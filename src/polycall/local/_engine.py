@@ -48,15 +48,23 @@ class Settings:
     max_tokens: int
 
 
-def load(file: ModelFile, settings: Settings) -> Server:
-    """Load a model, which takes some tenths of a second for the embedded one.
+def llama_cpp() -> Any:
+    """Return the module `xllamacpp`.
 
     Raises:
-        UsageError: `xllamacpp` is not installed, or llama.cpp cannot read the file.
+        UsageError: It is not installed.
     """
     if importlib.util.find_spec("xllamacpp") is None:
         raise UsageError('the local model needs llama.cpp: type `python -m pip install "polycall[local]"`')
-    library: Any = importlib.import_module("xllamacpp")
+    return importlib.import_module("xllamacpp")
+
+
+def load(library: Any, file: ModelFile, settings: Settings) -> Server:
+    """Load a model, which takes some tenths of a second for the embedded one.
+
+    Raises:
+        UsageError: llama.cpp cannot read the file.
+    """
     parameters = _parameters(library, file, settings)
     if file.is_embedded:
         adapter = library.CommonAdapterLoraInfo()

@@ -11,7 +11,7 @@ import weakref
 from typing import Any, Self, cast
 
 from polycall.errors import UsageError
-from polycall.local._engine import Server, Settings, load
+from polycall.local._engine import Server, Settings, llama_cpp, load
 from polycall.local._generation import Answer, Generation
 from polycall.local._weights import locate
 
@@ -102,7 +102,8 @@ class LocalModel:
             if self._is_closed:
                 raise UsageError("this LocalModel is closed: make a new one")
             if self._loaded is None or not self._loaded.is_ours:
-                self._loaded = _Loaded(load(locate(self._model_path), self._settings))
+                library = llama_cpp()  # asked for before the file: with neither, this is what to install first
+                self._loaded = _Loaded(load(library, locate(self._model_path), self._settings))
                 # Not a method of this object: it has to outlive it, and runs at exit while threads can still be joined.
                 self._finalizer = weakref.finalize(self, self._loaded.close)
             return self._loaded
