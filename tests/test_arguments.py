@@ -685,7 +685,7 @@ def test_default_values_of_every_kind():
     class Point:
         x: int
 
-    def f(  # noqa: PLR0917
+    def f(
         when: dt.date = dt.date(2026, 1, 31),
         unit: Unit = Unit.METRIC,
         point: Point = Point(1),  # noqa: B008

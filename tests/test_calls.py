@@ -394,7 +394,8 @@ def test_calls_hold_nothing_of_the_client():
     calls.reply(["a"])
     text = pickle.dumps(calls)
     assert b"api_key" not in text
-    assert b"openai." not in text
+    assert b"openai.resources" not in text
+    assert b"openai._" not in text
 
 
 def test_of_takes_unions_apart(mixed):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import runpy
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,10 @@ def test_example(example: CodeExample, eval_example: EvalExample):
 
 def test_there_are_examples():
     assert len(EXAMPLES) >= 5
+
+
+def test_the_table_of_services_is_that_of_the_code():
+    text = (ROOT / "docs" / "direct.md").read_text(encoding="utf-8")
+    program = runpy.run_path(str(ROOT / "docs" / "service_table.py"))
+    assert text == program["page"](text)
+    assert "`openrouter`" in text

@@ -10,10 +10,13 @@ HEAVY = {
     "docstring_parser",
     "google.genai",
     "groq",
+    "httpx",
+    "httpx2",
     "jsonschema_rs",
     "mistralai",
     "ollama",
     "openai",
+    "pyreqwest",
     "rich",
     "typer",
     "vertexai",
@@ -55,3 +58,15 @@ print(*(set(sys.modules) - before))
 """
     run = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
     assert not SLOW & set(run.stdout.split())
+
+
+def test_direct_client_loads_no_http_library_before_its_first_request():
+    program = """
+import sys
+import polycall
+client = polycall.from_provider("openai/m", api_key="k")
+print(*sys.modules)
+client.close()
+"""
+    run = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
+    assert not {"httpx2", "openai", "pyreqwest"} & set(run.stdout.split())

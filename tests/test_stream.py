@@ -541,7 +541,7 @@ async def test_closing_from_another_task_ends_the_reader(server, async_client):
             read.append(value)  # noqa: PERF401  # seen from outside while it grows
 
     reader = asyncio.ensure_future(reading())
-    while not read:  # noqa: ASYNC110  # a list has no event to wait for
+    while not read:  # a list has no event to wait for
         await asyncio.sleep(0.005)
     await asyncio.sleep(0.05)
     await arriving.close()

@@ -69,7 +69,6 @@ class Empty(BaseModel):
         ('{"city": "a", "city": "b"}', "'city' is there twice"),
         ('{"city": "a", "other": 1, "other": 2}', "a key is there twice"),
         ('{"city": "a", "other": {"city": 1, "city": 2}}', "is there twice"),
-        ('{"city": ' + "[" * 5000 + "]" * 5000 + "}", "not valid JSON"),
         ('{"city": "a", "days": ' + "9" * 5000 + "}", "not valid JSON"),
         ("[]", "a JSON array, not an object"),
         ('"Oslo"', "a JSON string, not an object"),
@@ -730,3 +729,11 @@ def test_what_is_no_white_space_for_json_is_refused(space):
     assert check(Plain, ' \t\n\r{"x": 1}\r\n\t ').value.x == 1
     for text in f'{space}{{"x": 1}}', f'{{"x": 1}}{space}', f'{{"x":{space}1}}', space:
         assert check(Plain, text).outcome == "invalid"
+
+
+def test_a_thousand_problems_are_counted_and_no_more():
+    model = pydantic.create_model("M", v=(list[int], ...))
+    few, many = check(model, {"v": ["secret"] * 1000}).error, check(model, {"v": ["secret"] * 1001}).error
+    assert len(few.problems) == 1000
+    assert [problem.reason for problem in many.problems] == ["the arguments do not fit in 1001 places"]
+    assert "secret" not in f"{few}{many}"

@@ -12,6 +12,7 @@ from polycall.errors import (
     CutOffError,
     DeadlineError,
     InvalidArgumentsError,
+    LimitError,
     NoCallsError,
     PolycallError,
     RefusalError,
@@ -21,7 +22,7 @@ from polycall.errors import (
 )
 from polycall.events import DeltaEvent, ErrorEvent, Event, SealedEvent, StartedEvent, TextEvent
 from polycall.stream import AsyncStream, Stream
-from polycall.types import Usage
+from polycall.types import Limits, Usage
 
 __all__ = [
     "ArgumentProblem",
@@ -40,6 +41,8 @@ __all__ = [
     "ErrorEvent",
     "Event",
     "InvalidArgumentsError",
+    "LimitError",
+    "Limits",
     "Mode",
     "NoCallsError",
     "PolycallError",

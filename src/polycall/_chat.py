@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from polycall._failure import reported, shown
 from polycall._framing import arguments_text
 from polycall._tools import legal_name
 from polycall.errors import TransportError
@@ -31,6 +32,7 @@ from polycall.types import (
 
 __all__ = ["ChatDecoder"]
 
+_SAYS: Final = ("message", "delta", "finish_reason")
 _ENTRY: Final = frozenset({"index", "id", "type", "function", "custom"})
 _FOR_CALLS: Final = frozenset({"tool_calls", "function_call"})
 _LONGEST_INDEX: Final = 10
@@ -63,11 +65,13 @@ class ChatDecoder:
         choices = event.get("choices")
         error = event.get("error")
         if error and not choices:
-            raise _reported(error)
+            raise reported(error)
         if whole:
             self._whole = event
-            if not is_array(choices) or not choices:
-                raise TransportError("the server's answer has no choices", body=str(event)[:2000])
+            if not is_array(choices) or not any(
+                is_object(choice) and any(choice.get(key) for key in _SAYS) for choice in choices
+            ):
+                raise TransportError("the server's answer has no choices", body=shown(event), transient=True)
         if self.model is None and isinstance(event.get("model"), str):
             self.model = event["model"]
         if not self._head:
@@ -118,7 +122,7 @@ class ChatDecoder:
 
     def _items(self, event: JsonObject, choices: object, *, whole: bool) -> Iterator[WireItem]:
         for position, choice in enumerate(choices if is_array(choices) else ()):
-            if is_object(choice):
+            if is_object(choice) and any(choice.get(key) for key in _SAYS):
                 number = choice.get("index")
                 yield from self._choice(choice, number if isinstance(number, int) else position, whole=whole)
         usage = event.get("usage")
@@ -126,10 +130,12 @@ class ChatDecoder:
             self._head["usage"] = usage
             yield _usage(usage)
         if event.get("error"):
-            raise _reported(event["error"])
+            raise reported(event["error"])
 
     def _choice(self, choice: JsonObject, number: int, *, whole: bool) -> Iterator[WireItem]:
-        seen = self._choices.setdefault(number, _Choice())
+        seen = self._choices.get(number)
+        if seen is None:
+            seen = self._choices[number] = _Choice()
         delta, message = choice.get("delta"), choice.get("message")
         in_message = not delta and bool(message)
         delta = message if in_message else delta
@@ -251,11 +257,3 @@ def _usage(usage: Mapping[str, Any]) -> Usage:
         cached_tokens=number(usage.get("prompt_tokens_details"), "cached_tokens"),
         reasoning_tokens=number(usage.get("completion_tokens_details"), "reasoning_tokens"),
     )
-
-
-def _reported(error: object) -> TransportError:
-    """Return the error that a server reports. Its message may quote the request, so only its type and code are told."""
-    details: Mapping[Any, Any] = error if is_mapping(error) else {}
-    told = [str(details[key]) for key in ("type", "code", "status") if isinstance(details.get(key), str | int)]
-    message = f"the server reported an error: {', '.join(told)[:200] or 'no details'}; its words are in `body`"
-    return TransportError(message, body=str(error)[:2000])

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import jiter
 
 from polycall._closing import Closing
-from polycall.types import CallDelta, ToolCall
+from polycall.types import LIMITS, CallDelta, Limits, ToolCall
 
 Assembled: TypeAlias = "Piece | ToolCall | Stray"
 """What a piece did: it added to a call, completed one, or fits nowhere."""
@@ -31,11 +31,12 @@ class Slot:
         repeat: What has come for it after its seal.
     """
 
-    __slots__ = ("_closing", "choice", "closed", "extra", "id", "index", "keyed", "name", "pieces", "repeat", "sealed")
+    __slots__ = ("_closing", "_room", "choice", "closed", "extra", "id", "index", "keyed", "name", "pieces", "repeat", "sealed")
 
-    def __init__(self, index: int) -> None:
-        """Open the place of the call at ``index``."""
+    def __init__(self, index: int, room: int) -> None:
+        """Open the place of the call at ``index``; behind ``room`` characters of its arguments it forgets the rest."""
         self.index = index
+        self._room = room
         self.id: str | None = None
         self.name = ""
         self.pieces: list[str] = []
@@ -55,7 +56,9 @@ class Slot:
         if delta.extra:
             self.extra.update(delta.extra)
         if delta.arguments:
-            self.pieces.append(delta.arguments)
+            if self._room >= 0:
+                self.pieces.append(delta.arguments[: self._room + 1])  # one more, so that the check sees that it is too long
+                self._room -= len(delta.arguments)
             self.closed = self.closed or self._closing.feed(delta.arguments) is not None
 
     def seal(self, cut: str | None = None) -> ToolCall:
@@ -94,10 +97,11 @@ class Repeat:
         matched: How many characters of the call's text it has repeated.
     """
 
-    __slots__ = ("_text", "first", "matched")
+    __slots__ = ("_longer", "_text", "first", "matched")
 
-    def __init__(self, call: ToolCall, first: CallDelta) -> None:
-        """Begin with nothing but the piece that follows."""
+    def __init__(self, call: ToolCall, first: CallDelta, *, longer: bool) -> None:
+        """Begin with nothing but the piece that follows; ``longer`` says that the call's text is not known to its end."""
+        self._longer = longer
         self.first = first
         self.matched = 0
         self._text = call.arguments.strip()
@@ -122,7 +126,7 @@ class Repeat:
         if self.matched == 0:
             piece = piece.lstrip()
         rest = len(self._text) - self.matched
-        if piece[rest:].strip() or not self._text.startswith(piece[:rest], self.matched):
+        if (piece[rest:].strip() and not self._longer) or not self._text.startswith(piece[:rest], self.matched):
             return False
         self.matched += min(rest, len(piece))
         return True
@@ -134,13 +138,20 @@ class Assembler:
     Args:
         seal_on_close: Whether a call is complete when its top-level object closes. True where the wire format never sends more
             for a call after that but white space and repetitions.
+        limits: What one response may cost.
+
+    Attributes:
+        slots: The calls so far.
+        full: Whether there were more calls than the limits allow; those are dropped.
     """
 
-    __slots__ = ("_by_id", "_by_key", "_seal_on_close", "_strays", "_touched", "slots")
+    __slots__ = ("_by_id", "_by_key", "_limits", "_seal_on_close", "_strays", "_touched", "full", "slots")
 
-    def __init__(self, *, seal_on_close: bool) -> None:
+    def __init__(self, *, seal_on_close: bool, limits: Limits = LIMITS) -> None:
         """Start a response."""
         self.slots: list[Slot] = []
+        self.full = False
+        self._limits = limits
         self._by_key: dict[Hashable, Slot] = {}
         self._by_id: dict[str, Slot] = {}
         self._touched: set[int] = set()  # the calls that the present event has added to
@@ -157,6 +168,8 @@ class Assembler:
                 if slot is not None and slot.sealed is None and (delta.key is not None or slot.id is None):
                     done.append(slot.seal())  # nothing more can come for it: its key is taken, or it has none
                 slot = self._open(delta)
+                if slot is None:
+                    return done
             if slot.sealed is None:
                 self._add(slot, delta, done)
             else:
@@ -209,8 +222,11 @@ class Assembler:
         # called again by a server that numbers nothing. Two entries of one event are two calls; the rest `Repeat` finds out.
         return slot.index in self._touched and (slot.sealed is not None or not slot.pieces)
 
-    def _open(self, delta: CallDelta) -> Slot:
-        slot = Slot(len(self.slots))
+    def _open(self, delta: CallDelta) -> Slot | None:
+        if len(self.slots) == self._limits.calls:
+            self.full = True
+            return None
+        slot = Slot(len(self.slots), self._limits.arguments)
         self.slots.append(slot)
         if delta.key is not None:
             self._by_key[delta.key], slot.keyed = slot, True
@@ -227,8 +243,9 @@ class Assembler:
 
     def _add_to_sealed(self, slot: Slot, call: ToolCall, delta: CallDelta, done: list[Assembled]) -> None:
         """Ignore white space and a repetition of the whole text; other text is a call of its own, or belongs nowhere."""
-        if slot.repeat is None or (slot.repeat.complete and (delta.name or delta.arguments.strip())):
-            slot.repeat = Repeat(call, delta)
+        longer = len(call.arguments) > self._limits.arguments
+        if slot.repeat is None or (slot.repeat.complete and (delta.name or (delta.arguments.strip() and not longer))):
+            slot.repeat = Repeat(call, delta, longer=longer)
         if not slot.repeat.add(delta.arguments):
             self._diverge(slot, call, slot.repeat, delta.arguments, done)
 
@@ -239,7 +256,8 @@ class Assembler:
         if begun.name and begun.id and begun.id == call.id and _same_json(begun.arguments, call.arguments):
             return  # sent again with other white space
         if begun.name:
-            self._add(self._open(begun), begun, done)
+            if (another := self._open(begun)) is not None:
+                self._add(another, begun, done)
         elif slot.index not in self._strays:
             self._strays.add(slot.index)
             done.append(Stray(call))

@@ -29,10 +29,16 @@ class Task(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Call ``send`` and open what it returns as a reply; an awaitable is awaited. The pump closes the reply at the end."""
+    """Call ``send`` and open what it returns as a reply; an awaitable is awaited. The pump closes the reply at the end.
+
+    With a ``timeout`` in seconds it raises `Late`, and so does `Read`. ``at_once`` says that ``send`` returns at once, whatever
+    the server does.
+    """
 
     send: Callable[[], Any]
     open: Callable[[Any], Reply]
+    timeout: float | None = None
+    at_once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,7 @@ class Read:
     """Read the next chunk of a reply; None at its end."""
 
     reply: Reply
+    timeout: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 _FIELDS: Final = (b":", b"data:", b"event:", b"id:", b"retry:")
 _DONE: Final = b"[DONE]"
 _LONGEST_INTEGER: Final = 4_300
+_LONGEST_SHOWN: Final = 8_000  # cut again when secrets have been taken out
 
 
 class Framing:
@@ -78,14 +79,14 @@ class Framing:
 
     def _sniff(self, chunk: bytes) -> bytes:
         start = (self._start + chunk).removeprefix(_BOM).lstrip()
+        self._start = b""
         if not start or _BOM.startswith(start):
-            self._start += chunk
+            self._start = start  # of white space nothing is kept: servers send it to keep the connection alive
             return b""
         if start.startswith(b"<"):
             message = "the server answered with an HTML page instead of JSON: check base_url and what stands between"
-            raise TransportError(message, body=start[:2000].decode(errors="replace"))
+            raise TransportError(message, body=start[:_LONGEST_SHOWN].decode(errors="replace"), transient=True)
         self.whole = start[:1] in b'{["'
-        self._start = b""
         return start
 
     def _lines(self, chunk: bytes) -> Iterator[JsonObject]:
@@ -99,6 +100,8 @@ class Framing:
         if not lines[-1].endswith(b"\n"):  # a line at the end may go on, and so may a lone CR (as CR LF)
             self._parts.append(lines.pop())
         for raw in lines:
+            if self.done:
+                return  # what comes behind the end is no part of the answer
             line = raw.rstrip(b"\r\n")
             if not self.streaming:
                 self.streaming = line.startswith(_FIELDS)
@@ -134,7 +137,7 @@ def parse_event(data: bytes) -> JsonObject:
         event = _parse_leniently(data)
     if not is_object(event):
         message = f"the server answered with a JSON {type(event).__name__} instead of an object"
-        raise TransportError(message, body=data[:2000].decode(errors="replace"))
+        raise TransportError(message, body=data[:_LONGEST_SHOWN].decode(errors="replace"), transient=True)
     return event
 
 
@@ -149,7 +152,7 @@ def _parse_leniently(data: bytes) -> Any:
     except (ValueError, RecursionError) as error:
         reason = "it nests too deep" if isinstance(error, RecursionError) else "it is not JSON, or cut"
         message = f"the server's answer cannot be read: {reason}" if data.strip() else "the server's answer is empty"
-        raise TransportError(message, body=data[:2000].decode(errors="replace")) from None
+        raise TransportError(message, body=data[:_LONGEST_SHOWN].decode(errors="replace"), transient=True) from None
 
 
 class _Repeated(dict[str, Any]):

@@ -10,7 +10,7 @@ from polycall._decode import Assembled, Assembler, Piece, Stray, whole_text
 from polycall._turn import Turn
 from polycall._validate import Checking, validate
 from polycall.call import Attempt, Call, Calls
-from polycall.errors import CallError, CutOffError, InvalidArgumentsError, NoCallsError, RefusalError, TransportError
+from polycall.errors import CallError, CutOffError, InvalidArgumentsError, LimitError, NoCallsError, RefusalError, TransportError
 from polycall.events import DeltaEvent, ErrorEvent, Event, SealedEvent, StartedEvent, TextEvent
 from polycall.provider import Decoder, Provider, Reply
 from polycall.types import CallDelta, JsonObject, Message, Refusal, Stop, TextDelta, ToolCall, ToolChoice, Usage, WireItem
@@ -33,7 +33,7 @@ class Incoming:
         self._checking = checking
         self._choice = choice
         self._decoder = decoder
-        self._assembler = Assembler(seal_on_close=decoder.seal_on_close)
+        self._assembler = Assembler(seal_on_close=decoder.seal_on_close, limits=checking.limits)
         self._calls: dict[int, Call[Any]] = {}
         self._sealed: dict[int, ToolCall] = {}
         self._errors: list[CallError] = []
@@ -49,6 +49,11 @@ class Incoming:
     def answered(self) -> bool:
         """Whether the model has begun to answer; events may come before that, and instead of it."""
         return self._decoder.begun
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing of the model's answer can be missing."""
+        return self._decoder.finished
 
     def feed(self, event: JsonObject, *, whole: bool) -> Iterator[Event[Any]]:
         """Yield what one event of the wire brings."""
@@ -74,6 +79,10 @@ class Incoming:
                 self._stop(item)
         if deltas:
             yield from self._events(self._assembler.feed(deltas))
+            if self._assembler.full:
+                most = self._checking.limits.calls
+                self.cut = f"there are more than {most} calls; limits=polycall.Limits(calls=...) allows more"
+                raise LimitError(self.cut)
         if reported is not None:
             raise reported
 
@@ -110,11 +119,15 @@ class Incoming:
         sealed = [self._sealed[index] for index in sorted(self._sealed)]
         errors = [call.error for call in calls if call.error is not None] + self._errors
         attempt = Attempt(self._decoder.model, self._finish, self._usage, tuple(errors))
-        named = _with_ids(sealed, len(messages))
         decoder = self._decoder
+
+        def turn() -> Turn:
+            named = _with_ids(sealed, len(messages))
+            return Turn(tuple(messages), tuple(decoder.turn(named)), tuple(named), provider.results)
+
         return Calls(
             calls,
-            turn=Turn(tuple(messages), tuple(decoder.turn(named)), tuple(named), provider.results),
+            turn=turn,
             errors=errors,
             text=whole_text(self._texts or self._refusals),
             usage=self._usage,
@@ -142,6 +155,8 @@ class Incoming:
                 yield self._fail(InvalidArgumentsError(reason, index=one.call.index, tool=one.call.name, id=one.call.id))
             else:
                 call = validate(one, self._checking)
+                if call.error is not None and call.outcome == "cut off":
+                    call.error.__cause__ = self.cause
                 self._sealed[one.index], self._calls[one.index] = one, call
                 yield SealedEvent(call)
 

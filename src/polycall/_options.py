@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, cast
 
 from polycall.errors import UsageError
-from polycall.types import Message
+from polycall.types import LIMITS, Limits, Message
 
 __all__ = ["read_messages", "read_options"]
 
@@ -22,6 +22,8 @@ _OPTIONS: Final[Mapping[str, Any]] = {
     "context": None,
     "max_retries": 1,
     "timeout": None,
+    "retries": None,
+    "limits": LIMITS,
 }
 """The options that are polycall's own, with their defaults; every other one is the SDK's."""
 
@@ -41,15 +43,20 @@ def read_options(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> tup
     """
     given = {**defaults, **{key: value for key, value in options.items() if not _is_left_out(key, value)}}
     own: dict[str, Any] = {key: given.pop(key, default) for key, default in _OPTIONS.items()}
-    if not own["model"]:
+    if not own["model"] or not isinstance(own["model"], str):
         raise UsageError('no model: say which one, model="..." here or where the client is made')
     if own["errors"] not in {"raise", "return"}:
         message = f'errors={own["errors"]!r} is not understood: write errors="raise" or errors="return"'
         raise UsageError(message)
-    if not isinstance(own["max_retries"], int) or own["max_retries"] < 0:
+    if not _is_count(own["max_retries"]):
         raise UsageError("max_retries counts the times that bad calls are asked again: write a whole number from 0 on")
     if own["timeout"] is not None and not _is_seconds(own["timeout"]):
         raise UsageError("timeout is the number of seconds for the whole call, greater than 0; None sets no limit")
+    if own["retries"] is not None and not _is_count(own["retries"]):
+        raise UsageError(
+            "retries counts the times that a request is sent again when it failed on its way: a whole number from 0 on"
+        )
+    _check_limits(own["limits"])
     for key, values in _SWITCHES.items():
         if not any(own[key] is value for value in values):
             message = f"{key}={own[key]!r} is not understood: write {' or '.join(map(str, values))}"
@@ -60,6 +67,22 @@ def read_options(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> tup
 def _is_left_out(key: str, value: object) -> bool:
     """Whether an argument is as good as not given: the SDK's marks for that, and no model."""
     return type(value).__name__ in {"Omit", "NotGiven"} or (key == "model" and value is None)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _check_limits(limits: object) -> None:
+    if not isinstance(limits, Limits):
+        raise UsageError("limits takes polycall.Limits(...)")
+    for name in ("response", "arguments", "calls", "depth"):
+        if not _is_count(getattr(limits, name)):
+            message = f"Limits({name}=...) is a whole number from 0 on"
+            raise UsageError(message)
+    hosts: object = limits.hosts
+    if not isinstance(hosts, frozenset | set | list | tuple) or not all(isinstance(host, str) for host in cast("Any", hosts)):
+        raise UsageError('Limits(hosts=...) is a set of host names, like {"eu.api.example.com"}')
 
 
 def _is_seconds(value: object) -> bool:

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import contextvars
 import threading
-import time
 from collections.abc import Callable, Generator, Iterator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
-from polycall._effects import Close, Do, Effect, First, Flow, Open, Read, Start
-from polycall.provider import Reply
+from polycall._effects import Close, Do, Effect, First, Flow, Open, Read, Start, Task
+from polycall.errors import TransportError
+from polycall.provider import Late, Reply, Waiting
 
 if TYPE_CHECKING:
     from concurrent import futures
 
 R = TypeVar("R")
+
+CLOSED: Final = "the stream was closed before the answer was complete"
 
 
 class Finished(Generic[R]):
@@ -99,60 +101,151 @@ class Blocking:
     def __init__(self) -> None:
         """Start with nothing open."""
         self._replies: list[Reply] = []
-        self._closed = False
+        self._opening: list[Waiting] = []
+        self._gone = threading.Event()
+        self._worker: _Worker | None = None
+        self._wakers: list[futures.Future[None]] = []
 
-    def carry_out(self, effect: Effect) -> Any:
+    def carry_out(self, effect: Effect) -> Any:  # noqa: PLR0911  # one for each effect
         """Do what the effect asks and return what it gives."""
         match effect:
-            case Read(reply):
-                return next(cast("Iterator[Any]", reply.chunks), None)
-            case Open(send, open_):
-                return self._opened(open_(send()))
+            case Read():
+                return self._read(effect)
+            case Open():
+                return self._open(effect)
             case Close(reply):
-                reply.close()
+                return self._let_go(reply)
             case Do(work):
                 return work()
             case Start(what):
                 return self._start(what)
             case First(tasks, timeout):
-                from concurrent import futures
-
-                done, _ = futures.wait(tasks, timeout, futures.FIRST_COMPLETED)  # type: ignore[arg-type]  # made by _start
-                return next((task for task in tasks if task in done), None)
+                return _first(tasks, timeout)
             case _:
-                time.sleep(effect.seconds)
+                self._gone.wait(effect.seconds)  # and not past the end of the stream
         return None
 
     def close(self) -> None:
-        """Let go of all replies, from any thread; may be called twice."""
-        self._closed = True
-        for reply in self._replies:
+        """Let go of all replies and of what is being opened, from any thread; may be called twice."""
+        self._gone.set()
+        for waiting in tuple(self._opening):
+            waiting.cancel()
+        for woken in tuple(self._wakers):
+            woken.set_result(None)
+        for reply in tuple(self._replies):
             reply.close()
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.do(None)
+
+    def _open(self, effect: Open) -> Reply:
+        if self._gone.is_set():
+            raise TransportError(CLOSED)
+        if not effect.at_once:
+            return cast("Reply", self._within(effect.timeout, lambda: self._opened(effect.open(effect.send()))))
+        waiting: Waiting = effect.send()
+        self._opening.append(waiting)
+        if self._gone.is_set():
+            waiting.cancel()
+        try:
+            return self._opened(effect.open(waiting.get(effect.timeout)))
+        except BaseException:
+            waiting.cancel()
+            raise
+        finally:
+            self._opening.remove(waiting)
+
+    def _read(self, effect: Read) -> Any:
+        if isinstance(effect.reply.chunks, Waiting):
+            return effect.reply.chunks.get(effect.timeout)
+        chunks = cast("Iterator[Any]", effect.reply.chunks)
+        return self._within(effect.timeout, lambda: next(chunks, None))
 
     def _opened(self, reply: Reply) -> Reply:
         self._replies.append(reply)
-        if self._closed:  # left behind at a deadline
+        if self._gone.is_set():  # left behind at a deadline
             reply.close()
         return reply
 
+    def _let_go(self, reply: Reply) -> None:
+        reply.close()
+        self._replies.remove(reply)
+
+    def _within(self, timeout: float | None, work: Callable[[], Any]) -> Any:
+        """Do work, in a thread that is left behind when ``timeout`` seconds are over."""
+        if timeout is None:
+            return work()
+        from concurrent import futures
+
+        worker, self._worker = self._worker or _Worker(), None
+        task: futures.Future[Any] = futures.Future()
+        worker.do(_into(task, work))
+        woken: futures.Future[None] = futures.Future()
+        self._wakers.append(woken)
+        if not self._gone.is_set():
+            futures.wait((task, woken), timeout, futures.FIRST_COMPLETED)
+        self._wakers.remove(woken)
+        if not task.done():
+            worker.do(None)  # ends when it gets there
+            raise TransportError(CLOSED) if self._gone.is_set() else Late
+        if self._worker is None and not self._gone.is_set():
+            self._worker = worker
+        else:
+            worker.do(None)
+        return task.result()
+
     def _start(self, what: Effect | Generator[Effect, Any, Any]) -> futures.Future[Any]:
+        return self._begin((lambda: self.carry_out(what)) if isinstance(what, Effect) else (lambda: _result(_drive(what, self))))
+
+    @staticmethod
+    def _begin(work: Callable[[], Any]) -> futures.Future[Any]:
         from concurrent import futures
 
         task: futures.Future[Any] = futures.Future()
-        context = contextvars.copy_context()
-        work = (lambda: self.carry_out(what)) if isinstance(what, Effect) else (lambda: _result(_drive(what, self)))
-
-        def run() -> None:
-            task.set_running_or_notify_cancel()
-            try:
-                result = context.run(work)
-            except BaseException as error:  # noqa: BLE001  # raised where the task's result is asked for
-                task.set_exception(error)
-            else:
-                task.set_result(result)
-
-        threading.Thread(target=run, name="polycall", daemon=True).start()
+        threading.Thread(target=_into(task, work), name="polycall", daemon=True).start()
         return task
+
+
+class _Worker:
+    """A thread that does one thing after another, so that a deadline costs no thread for every read."""
+
+    def __init__(self) -> None:
+        from queue import SimpleQueue
+
+        self._given: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        threading.Thread(target=self._run, name="polycall", daemon=True).start()
+
+    def do(self, work: Callable[[], None] | None) -> None:
+        """Do something next; None ends the thread."""
+        self._given.put(work)
+
+    def _run(self) -> None:
+        while (work := self._given.get()) is not None:
+            work()
+            del work
+
+
+def _into(task: futures.Future[Any], work: Callable[[], Any]) -> Callable[[], None]:
+    """Return what does work, in the present context, and puts its outcome into a task."""
+    context = contextvars.copy_context()
+
+    def run() -> None:
+        task.set_running_or_notify_cancel()
+        try:
+            result = context.run(work)
+        except BaseException as error:  # noqa: BLE001  # raised where the task's result is asked for
+            task.set_exception(error)
+        else:
+            task.set_result(result)
+
+    return run
+
+
+def _first(tasks: tuple[Task, ...], timeout: float | None) -> Task | None:
+    from concurrent import futures
+
+    done, _ = futures.wait(tasks, timeout, futures.FIRST_COMPLETED)  # type: ignore[arg-type]  # made by _begin
+    return next((task for task in tasks if task in done), None)
 
 
 def _result(events: Iterator[Any]) -> Any:

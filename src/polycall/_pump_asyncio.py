@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import suppress
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Final, TypeVar, cast
 
 from polycall._effects import Close, Do, Effect, First, Flow, Open, Read, Start
-from polycall._pump import Driving, Finished
-from polycall.provider import Reply
+from polycall._pump import CLOSED, Driving, Finished
+from polycall.errors import TransportError
+from polycall.provider import Late, Reply
 
 R = TypeVar("R")
+
+_TURN: Final = 16
 
 
 async def pump_async(flow: Flow[R], *, blocking: bool = False, world: Asyncio | None = None) -> AsyncGenerator[Any, None]:
@@ -50,17 +54,20 @@ class Asyncio:
         """Start with nothing open; ``blocking`` is whether the client blocks."""
         self._blocking = blocking
         self._closed = False
+        self._reads = 0
+        self._waiting: set[asyncio.Task[Any]] = set()
         self._replies: list[Reply] = []
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def carry_out(self, effect: Effect) -> Any:
         """Do what the effect asks and return what it gives."""
         match effect:
-            case Read(reply):
-                return await self._read(reply)
+            case Read(reply, timeout):
+                return await self._till_closed(partial(_within, timeout, partial(self._read, reply)))
             case Open():
-                return await self._open(effect)
+                return await self._till_closed(partial(_within, effect.timeout, partial(self._open, effect)))
             case Close(reply):
+                self._replies.remove(reply)
                 await _closed(reply)
             case Do(work):
                 result = work()
@@ -71,24 +78,45 @@ class Asyncio:
                 done, _ = await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)  # type: ignore[type-var]  # made by _start
                 return next((task for task in tasks if task in done), None)
             case _:
-                await asyncio.sleep(effect.seconds)
+                await self._till_closed(partial(asyncio.sleep, effect.seconds))
         return None
 
     async def close(self) -> None:
         """End what was started beside and let go of all replies; may be called twice."""
         self._closed = True
-        for task in self._tasks:
+        ending = {*self._tasks, *self._waiting} - {asyncio.current_task()}
+        for task in ending:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        if ending:
+            await asyncio.wait(ending)
         for reply in self._replies:
             await _closed(reply)
+
+    def _is_closed(self) -> bool:
+        return self._closed
+
+    async def _till_closed(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        """Do work that ends when the stream is closed, by whichever task."""
+        if self._is_closed():
+            raise TransportError(CLOSED)
+        waiting = asyncio.ensure_future(work())
+        self._waiting.add(waiting)
+        try:
+            return await waiting
+        except asyncio.CancelledError:
+            if waiting.cancelled() and self._is_closed():
+                raise TransportError(CLOSED) from None
+            raise
+        finally:
+            self._waiting.discard(waiting)
 
     async def _open(self, effect: Open) -> Reply:
         if self._blocking:
             return await asyncio.to_thread(lambda: self._opened(effect.open(effect.send())))
         raw = effect.send()
-        return self._opened(effect.open(await raw if inspect.isawaitable(raw) else raw))
+        reply = effect.open(await raw if inspect.isawaitable(raw) else raw)
+        self._replies.append(reply)
+        return reply
 
     def _opened(self, reply: Reply) -> Reply:
         self._replies.append(reply)
@@ -98,10 +126,14 @@ class Asyncio:
 
     async def _read(self, reply: Reply) -> Any:
         if isinstance(reply.chunks, AsyncIterator):
+            self._reads += 1
+            if self._reads % _TURN == 0:
+                await asyncio.sleep(0)  # chunks that are there already do not wait, and nobody else would run
             return await anext(reply.chunks, None)
+        chunks = cast("Iterator[Any]", reply.chunks)  # nothing that is `Waiting` is driven here
         if self._blocking:
-            return await asyncio.to_thread(next, reply.chunks, None)
-        return next(reply.chunks, None)
+            return await asyncio.to_thread(next, chunks, None)
+        return next(chunks, None)
 
     def _start(self, what: Effect | Generator[Effect, Any, Any]) -> asyncio.Task[Any]:
         work = self.carry_out(what) if isinstance(what, Effect) else _result_async(pump_async(what, blocking=self._blocking))
@@ -114,6 +146,19 @@ class Asyncio:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # looked at, so that asyncio does not complain of one that was left behind
+
+
+async def _within(seconds: float | None, work: Callable[[], Awaitable[Any]]) -> Any:
+    if seconds is None:
+        return await work()
+    scope = asyncio.timeout(seconds)
+    try:
+        async with scope:
+            return await work()
+    except TimeoutError:
+        if scope.expired():
+            raise Late from None
+        raise
 
 
 async def _closed(reply: Reply) -> None:

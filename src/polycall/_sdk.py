@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
-from typing import Any
+from threading import Lock
+from typing import Any, Final
+
+from typing_extensions import override
 
 from polycall.provider import Reply
 
-__all__ = ["opened"]
+__all__ = ["Reading", "opened"]
+
+_KEYS: Final = ("authorization", "api-key", "x-api-key")
 
 
 def opened(raw: Any, module: str, kind: str) -> Reply:
@@ -21,22 +26,68 @@ def opened(raw: Any, module: str, kind: str) -> Reply:
         kind: The name of that class. It makes one from a stream's folded body; of a whole body the SDK does that itself.
     """
     response = raw.http_response
+    sent = response.request.headers
+    secrets = tuple(sent[name].removeprefix("Bearer ") for name in _KEYS if name in sent)
     if response.is_closed:
-        return Reply(iter((raw.content,)), lambda: None, raw.status_code, native=lambda _: raw.parse())
+        chunks = iter((raw.content,))
+        return Reply(chunks, lambda: None, raw.status_code, native=lambda _: raw.parse(), secrets=secrets)
     package = type(raw).__module__.partition(".")[0]
     made: Any = getattr(sys.modules[f"{package}.{module}"], kind)
-    asynchronous = hasattr(response.stream, "__aiter__")
-    chunks = response.aiter_bytes() if asynchronous else response.iter_bytes()
-    close = response.aclose if asynchronous else partial(_close, response)
-    return Reply(chunks, close, raw.status_code, native=lambda body: made.construct(**body))
+    if hasattr(response.stream, "__aiter__"):
+        chunks, close = response.aiter_bytes(), response.aclose
+    else:
+        chunks = Reading(response, response.iter_bytes())
+        close = chunks.close
+    return Reply(chunks, close, raw.status_code, native=lambda body: made.construct(**body), secrets=secrets)
 
 
-def _close(response: Any) -> None:
-    """Close a response, also under a thread that waits for it: that one is woken, and the server sees the end."""
+class Reading(Iterator[bytes]):
+    """The chunks of a blocking response, which may be closed while another thread waits for the next one.
+
+    Closing a descriptor under a reader would leave it reading whatever is opened next under the same number. So the socket is
+    only shut down then, which wakes the reader and tells the server, and the reader closes the response.
+    """
+
+    def __init__(self, response: Any, chunks: Iterator[bytes]) -> None:
+        """Read ``chunks``, which are those of ``response``."""
+        self._response = response
+        self._chunks = chunks
+        self._lock = Lock()
+        self._reading = False
+        self._closed = False
+
+    @override
+    def __next__(self) -> bytes:
+        """Return the next chunk."""
+        with self._lock:
+            if self._closed:
+                raise ConnectionError("the response was closed")
+            self._reading = True
+        try:
+            return next(self._chunks)
+        finally:
+            self._read()
+
+    def _read(self) -> None:
+        with self._lock:
+            self._reading = False
+            if self._closed:
+                self._response.close()
+
+    def close(self) -> None:
+        """Let go of the connection; may be called twice, and from another thread than the one that reads."""
+        with self._lock:
+            self._closed = True
+            if self._reading:
+                _shut_down(self._response)
+            else:
+                self._response.close()
+
+
+def _shut_down(response: Any) -> None:
     from socket import SHUT_RDWR
 
     stream = response.extensions.get("network_stream")
     if not response.is_closed and stream is not None and response.http_version == "HTTP/1.1":
         with suppress(OSError, AttributeError):
             stream.get_extra_info("socket").shutdown(SHUT_RDWR)
-    response.close()

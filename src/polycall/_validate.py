@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, get_args
+from typing import Any, Final, NoReturn, get_args
 
 import jiter
 from pydantic import ValidationError
@@ -18,7 +18,7 @@ from polycall._schema import SchemaMismatch, with_integers
 from polycall._tools import Offered, Toolset
 from polycall.call import Call, Outcome
 from polycall.errors import ArgumentProblem, CallError, CutOffError, InvalidArgumentsError, UnknownToolError
-from polycall.types import JsonObject, ToolCall, is_array, is_object
+from polycall.types import LIMITS, JsonObject, Limits, ToolCall, is_array, is_object
 
 _OWN_KINDS: Final = frozenset(get_args(ErrorType)) - {"value_error", "assertion_error"}
 _QUOTING: Final = frozenset({"error", "encoding_error", "tz_actual", "attribute"})
@@ -29,6 +29,7 @@ _NO_ARGUMENTS: Final = frozenset({"", "null"})
 """How models write a call without arguments, besides an empty object."""
 
 _HUGE_NUMBER: Final = re.compile(r"[eE]\+?0*[1-9]\d\d|(?<!\d)\d{300}")
+_STRING_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*"?|[{}\[\]]', re.DOTALL)
 _MANY_PROBLEMS: Final = 1_000
 _FIRST_PROBLEMS: Final = 10
 _TOO_BIG: Final = "the arguments hold a number that is too big"
@@ -45,6 +46,7 @@ class Checking:
         strict_schemas: The schemas as sent, by wire name, of the tools in a strict dialect: closed, and null leaves a field out.
         strict: Whether JSON values must be of the schema's types as they are; False lets pydantic convert them.
         context: What the user's validators see as ``info.context``.
+        limits: What one response may cost.
     """
 
     tools: Toolset
@@ -52,6 +54,7 @@ class Checking:
     strict_schemas: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Any])
     strict: bool = True
     context: object = None
+    limits: Limits = LIMITS
 
 
 def validate(call: ToolCall, checking: Checking) -> Call[Any]:
@@ -64,6 +67,10 @@ def validate(call: ToolCall, checking: Checking) -> Call[Any]:
         error = CutOffError(f"the answer was cut inside this call: {call.cut}", **_of(call, name))
         return _bad(call, "cut off", error, offered)
     try:
+        if len(call.arguments) > checking.limits.arguments:
+            _refuse(
+                f"the arguments are longer than {checking.limits.arguments} characters (limits=polycall.Limits(arguments=...))"
+            )
         text = call.arguments.strip(" \t\n\r")  # what JSON calls white space, and no more
         value = _value("{}" if text in _NO_ARGUMENTS else text, offered, checking)
     except _Refused as refused:
@@ -100,7 +107,7 @@ class _Refused(Exception):  # noqa: N818  # never leaves this file
 
 def _value(text: str, offered: Offered, checking: Checking) -> Any:
     """Return the value; text and scan first, so that one validation by pydantic-core on the raw text is all that is left."""
-    arguments = _scan(text, offered)
+    arguments = _scan(text, offered, checking.limits.depth)
     try:
         text = _as_the_type_has_it(text, arguments, offered, checking.strict_schemas.get(offered.schema.wire_name))
         return offered.arguments.check(text, strict=checking.strict, context=checking.context)
@@ -132,8 +139,10 @@ def _as_the_type_has_it(text: str, arguments: JsonObject, offered: Offered, sent
     return to_json(arguments).decode() if changed else text
 
 
-def _scan(text: str, offered: Offered) -> JsonObject:
-    """Parse strict JSON: no NaN, no lone surrogates, no repeated keys, an object."""
+def _scan(text: str, offered: Offered, most: int) -> JsonObject:
+    """Parse strict JSON: no NaN, no lone surrogates, no repeated keys, an object, at most so many levels deep."""
+    if text.count("{") + text.count("[") > most and _depth(text) > most:
+        _refuse(f"the arguments nest deeper than {most} levels (limits=polycall.Limits(depth=...))")
     try:
         arguments = jiter.from_json(text.encode(), catch_duplicate_keys=True, allow_inf_nan=False, cache_mode="keys")
     except UnicodeEncodeError:
@@ -148,9 +157,25 @@ def _scan(text: str, offered: Offered) -> JsonObject:
         if is_object(arguments) and not (_HUGE_NUMBER.search(text) and _has_infinity(arguments)):
             return arguments
         if is_object(arguments):
-            raise _Refused([ArgumentProblem("", _TOO_BIG, _TOO_BIG)])
+            _refuse(_TOO_BIG)
         reason = detail = f"the arguments are a JSON {_json_type(arguments)}, not an object"
     raise _Refused([ArgumentProblem("", reason, detail)])
+
+
+def _refuse(reason: str) -> NoReturn:
+    raise _Refused([ArgumentProblem("", reason, reason)])
+
+
+def _depth(text: str) -> int:
+    """Return how deep the brackets of JSON text nest."""
+    depth = deepest = 0
+    for found in _STRING_OR_BRACKET.finditer(text):
+        if found[0] in "{[":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif found[0] in "}]":
+            depth -= 1
+    return deepest
 
 
 def _has_infinity(value: Any) -> bool:

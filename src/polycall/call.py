@@ -138,7 +138,7 @@ class Calls(Sequence[T]):
         self,
         calls: Sequence[Call[Any]],
         *,
-        turn: Turn,
+        turn: Callable[[], Turn],
         errors: Sequence[CallError] = (),
         text: str = "",
         usage: Usage | None = None,
@@ -147,14 +147,14 @@ class Calls(Sequence[T]):
         body: Callable[[], JsonObject] = dict,
         native: Callable[[JsonObject], Any] | None = None,
     ) -> None:
-        """Hold what one exchange gave. ``body`` makes the parsed body, ``native`` turns that into the SDK's own object."""
+        """Hold what one exchange gave. ``turn`` and ``body`` make what is seldom asked for, ``native`` the SDK's own object."""
         self.calls: tuple[Call[T], ...] = tuple(calls)
         self.errors = tuple(errors)
         self.text = text
         self.usage = usage
         self.finish_reason = finish_reason
         self.attempts = tuple(attempts)
-        self._turn = turn
+        self._turn: Turn | Callable[[], Turn] = turn
         self._body: JsonObject | Callable[[], JsonObject] = body
         self._native: Any = native
 
@@ -178,7 +178,8 @@ class Calls(Sequence[T]):
 
         The calls of that turn are not answered yet: providers want an answer to every one, see `reply`.
         """
-        return [*self._turn.before, *self._turn.assistant]
+        turn = self._said()
+        return [*turn.before, *turn.assistant]
 
     def reply(self, results: Mapping[Any, Any] | Iterable[Any]) -> list[Message]:
         """Return the messages that continue the conversation, every call answered.
@@ -195,7 +196,7 @@ class Calls(Sequence[T]):
             raise UsageError("reply takes a result per call: a list in the model's order, or a mapping by position")
         given = self._by_position(results)
         answers: list[Answer] = []
-        for call, checked in zip(self._turn.calls, self.calls, strict=True):
+        for call, checked in zip(self._said().calls, self.calls, strict=True):
             if call.index in given:
                 answers.append(Answer(call, result_text(given[call.index], call)))
             elif checked.error is not None:
@@ -205,7 +206,11 @@ class Calls(Sequence[T]):
                     f"no result for call {call.index} ({call.name}): every call needs one, add it under the key {call.index}"
                 )
                 raise UsageError(message)
-        return [*self.messages, *self._turn.results(answers)]
+        return [*self.messages, *self._said().results(answers)]
+
+    def _said(self) -> Turn:
+        self._turn = self._turn if isinstance(self._turn, Turn) else self._turn()
+        return self._turn
 
     def of(self, kind: TypeForm[V]) -> list[V]:
         """Return the good values of one type, in the model's order.
@@ -250,7 +255,12 @@ class Calls(Sequence[T]):
     @override
     def __getstate__(self) -> dict[str, Any]:
         body = self._body() if callable(self._body) else self._body
-        return {"_body": body, "_native": None, **{name: getattr(self, name) for name in self.__slots__[2:]}}
+        return {
+            "_body": body,
+            "_native": None,
+            "_turn": self._said(),
+            **{name: getattr(self, name) for name in self.__slots__[3:]},
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():

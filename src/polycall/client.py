@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import Field as DataclassField
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeAlias, overload
@@ -16,7 +16,7 @@ from polycall._tools import Tool, toolset
 from polycall._validate import Checking
 from polycall.call import Calls
 from polycall.compat import Hooks, InstructorNames, check_mode
-from polycall.errors import CallError
+from polycall.errors import CallError, UsageError
 from polycall.provider import Connection
 from polycall.stream import AsyncStream, Stream
 from polycall.types import JsonObject, Message, Request
@@ -81,14 +81,18 @@ class _Face(InstructorNames):
             schema_strict=own["schema_strict"],
             options=given,
         )
+        connection = self._connection
+        if own["retries"] is not None and connection.retries is None:
+            raise UsageError("retries= works without an SDK only: an SDK has its own, like openai.OpenAI(max_retries=...)")
         allowed = frozenset[str]() if choice.mode == "none" else None if choice.allowed is None else frozenset(choice.allowed)
         return Exchange(
-            connection=self._connection,
+            connection=connection,
             request=request,
-            checking=Checking(offered, allowed, strict=own["strict"], context=own["context"]),
+            checking=Checking(offered, allowed, strict=own["strict"], context=own["context"], limits=own["limits"]),
             stream=own["stream"],
             raising=own["errors"] == "raise",
             timeout=own["timeout"],
+            retries=own["retries"] if own["retries"] is not None else connection.retries or 0,
             tell=self._hooks.tell,
         )
 
@@ -123,13 +127,15 @@ class Client(_Face):
         a `Stream`); ``tool_choice`` (``"auto"``, ``"required"``, ``"none"``, a tool, or a list of the tools that are allowed);
         ``parallel`` (True or False; None, the default, says nothing to the provider); ``strict`` (False lets pydantic convert
         values); ``schema_strict`` (False keeps from the provider's strict schema dialect); ``context`` (for the models' own
-        validators); ``max_retries`` (accepted for programs that pass it;
-        bad calls are not asked again yet); ``timeout`` (seconds for the whole call).
+        validators); ``max_retries`` (accepted for programs that pass it; bad calls are not asked again yet); ``timeout`` (seconds
+        for the whole call); ``limits`` (`Limits` of one response); ``retries`` (how often a request that failed on its way is sent
+        again; only without an SDK, which has its own).
 
         Raises:
             UsageError: The arguments are wrong; nothing was sent.
             CallErrors: Calls are bad; ``.calls`` has the good ones too.
             TransportError: Nothing usable came back. What the SDK itself raises passes through unchanged.
+            LimitError: More came than ``limits`` allows, and no call before it.
         """
         asked = self._asked(messages, response_model, tools, **options)
         stream: Stream[Any] = Stream(asked)
@@ -233,7 +239,9 @@ class AsyncClient(_Face):
     async def close(self) -> None:
         """Close what polycall opened itself; a client that was handed in stays open."""
         if self._connection.close is not None:
-            self._connection.close()
+            closing = self._connection.close()
+            if isinstance(closing, Awaitable):
+                await closing
 
     async def __aenter__(self) -> Self:
         """Return the client itself."""

@@ -5,6 +5,7 @@ PolycallError
 ├── UsageError                  the calling code is wrong; raised before anything is sent
 ├── TransportError              no usable response
 │   └── DeadlineError           `timeout=` ran out
+├── LimitError                  more than `limits=` allows
 ├── CallErrors                  also an ExceptionGroup; `.calls` holds everything, the good calls too
 └── CallError                   one call, or one gap, is bad: a value in its place
     ├── UnknownToolError        a tool that was not offered
@@ -36,6 +37,7 @@ __all__ = [
     "CutOffError",
     "DeadlineError",
     "InvalidArgumentsError",
+    "LimitError",
     "NoCallsError",
     "PolycallError",
     "RefusalError",
@@ -62,25 +64,45 @@ class UsageError(PolycallError):
 
 
 class TransportError(PolycallError):
-    """No usable response came back: empty, not JSON, an error body with status 200, no choices.
+    """No usable response came back: no connection, an error status, empty, not JSON, an error body with status 200, no choices.
 
     Attributes:
         status: The HTTP status, None where there is none.
         body: The start of what came instead (at most 2,000 characters), as data. Not part of the text or the pickle.
+        transient: Whether the same request may succeed when it is sent again.
+        retry_after: Seconds that the server asks to wait before that, None where it does not say.
+        request_id: The service's own id of the request, for its support; None where it sends none.
     """
 
-    def __init__(self, message: str, *, status: int | None = None, body: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        body: str | None = None,
+        transient: bool = False,
+        retry_after: float | None = None,
+        request_id: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.body = body
+        self.transient = transient
+        self.retry_after = retry_after
+        self.request_id = request_id
 
     @override
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args, {"status": self.status, "body": None})
+        state = {name: value for name, value in self.__dict__.items() if not name.startswith("__")}
+        return _rebuild, (type(self), self.args, {**state, "body": None})
 
 
 class DeadlineError(TransportError):
     """`timeout=` ran out before the answer was complete."""
+
+
+class LimitError(PolycallError):
+    """More came than ``limits=`` allows; the text names the limit. Where calls have come before, they are kept instead."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 
 from polycall._turn import Answer
-from polycall.types import JsonObject, Message, Request, ToolCall, WireItem
+from polycall.errors import UsageError
+from polycall.types import JsonObject, Message, Request, ToolCall, WireItem, is_mapping
 
-__all__ = ["Connection", "Decoder", "Encoded", "Provider", "Reply", "json_body"]
+__all__ = ["Connection", "Decoder", "Encoded", "Late", "Provider", "Reply", "Waiting", "json_body", "merged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +26,32 @@ class Encoded:
         strict_schemas: The schemas as sent, by wire name, of the tools in a strict dialect: closed, and null leaves a field out.
         tools_json: The JSON bytes of ``body["tools"]``, cached for the set of tools; for transports that send bytes.
         transport: Arguments of the SDK's call that are no part of the body (headers, timeouts).
+        path: Where the body is posted, below the base URL, with its query; for the direct path.
+        content: The body as bytes, made once for all attempts; empty where the SDK writes it.
     """
 
-    body: JsonObject
-    messages: tuple[Message, ...]
+    body: JsonObject = field(repr=False)
+    messages: tuple[Message, ...] = field(repr=False)
     strict_schemas: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Any])
-    tools_json: bytes = b""
-    transport: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    tools_json: bytes = field(default=b"", repr=False)
+    transport: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    path: str = ""
+    content: bytes = field(default=b"", repr=False)
+
+
+def merged(encoded: Encoded) -> Encoded:
+    """Put ``extra_body`` into the body, where no SDK does."""
+    extra: JsonObject = encoded.transport.get("extra_body") or {}
+    if not extra:
+        return encoded
+    if not is_mapping(extra):
+        raise UsageError("extra_body is a mapping of names to values, merged into the body")
+    try:
+        tools_json = to_json(extra["tools"]) if "tools" in extra else encoded.tools_json
+    except (PydanticSerializationError, ValueError):
+        raise UsageError("the tools in extra_body cannot be written as JSON") from None
+    transport = {key: value for key, value in encoded.transport.items() if key != "extra_body"}
+    return replace(encoded, body={**encoded.body, **extra}, tools_json=tools_json, transport=transport)
 
 
 def json_body(encoded: Encoded) -> bytes:
@@ -39,24 +60,52 @@ def json_body(encoded: Encoded) -> bytes:
     return rest[:-1] + b',"tools":' + encoded.tools_json + b"}"
 
 
+class Late(Exception):  # noqa: N818  # a signal between a pump and the line
+    """What an effect was to give did not come in time."""
+
+
+class Waiting(ABC):
+    """What another thread gives one by one: the blocking twin of an awaitable, and of an asynchronous iterator."""
+
+    @abstractmethod
+    def get(self, timeout: float | None) -> Any:
+        """Return the next thing, None at the end; wait ``timeout`` seconds for it, or as long as it takes.
+
+        Raises:
+            Late: It did not come in time.
+        """
+        ...
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """Let go of it, from any thread; may be called twice. Whoever waits for it gets an error."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Reply:
     """An opened response.
 
     Attributes:
-        chunks: What arrives: bytes as they come, or events that the SDK has parsed already. A blocking iterator, or an
-            asynchronous one.
+        chunks: What arrives: bytes as they come, or events that the SDK has parsed already. A blocking iterator, an asynchronous
+            one, or `Waiting`.
         close: Lets go of the connection; may be called twice, and while a read is under way. An awaitable is awaited.
         status: The HTTP status, None where there is none.
         whole: Whether an event that the SDK has parsed is a whole response and no chunk of a stream.
         native: Turns the parsed body of the whole response into the SDK's own object; None gives the body itself.
+        headers: The headers, names in lower case; empty where the SDK has dealt with them.
+        secrets: What must not be in an error, whatever the server sends back.
+        url: Where the request went; empty where that is the SDK's business.
     """
 
-    chunks: Iterator[bytes | Mapping[str, Any]] | AsyncIterator[bytes | Mapping[str, Any]]
+    chunks: Iterator[bytes | Mapping[str, Any]] | AsyncIterator[bytes | Mapping[str, Any]] | Waiting
     close: Callable[[], Awaitable[None] | None]
     status: int | None = None
     whole: bool = False
     native: Callable[[JsonObject], Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    url: str = ""
 
 
 class Decoder(Protocol):
@@ -114,8 +163,15 @@ class Provider(Protocol):
         """
         ...
 
-    def send(self, client: Any, encoded: Encoded, *, stream: bool) -> Any:
-        """Call the SDK and return what it returns, raw where it offers that. Never awaits."""
+    def send(self, client: Any, encoded: Encoded, *, stream: bool, timeout: float | None) -> Any:
+        """Call the SDK and return what it returns, raw where it offers that. Never awaits.
+
+        Args:
+            client: The SDK's client.
+            encoded: The request.
+            stream: Whether a stream was asked for.
+            timeout: Seconds that are left, for a transport that can hold to them; the line does so anyway.
+        """
         ...
 
     def open(self, raw: Any) -> Reply:
@@ -124,6 +180,10 @@ class Provider(Protocol):
 
     def decoder(self) -> Decoder:
         """Return the reader of one response."""
+        ...
+
+    def headers(self, key: str | None) -> Mapping[str, str]:
+        """Return the headers of a request on the direct path: how the service is shown the key, None where it needs none."""
         ...
 
     def results(self, answers: Sequence[Answer]) -> list[Message]:
@@ -137,10 +197,14 @@ class Connection:
 
     Attributes:
         blocking: Whether the client blocks: under asyncio its calls then run in threads.
-        close: Closes what polycall opened itself; None when the client is the user's.
+        close: Closes what polycall opened itself; None when the client is the user's. An awaitable is awaited.
+        retries: How often a request that failed on its way is sent again; None where that is the SDK's own business.
+        at_once: Whether what `Provider.send` returns is `Waiting`.
     """
 
     provider: Provider
     client: Any
     blocking: bool
-    close: Callable[[], None] | None = None
+    close: Callable[[], Awaitable[None] | None] | None = None
+    retries: int | None = None
+    at_once: bool = False

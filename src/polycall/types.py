@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, TypeGuard
+from typing import Any, Final, Literal, TypeAlias, TypeGuard
 
 JsonObject: TypeAlias = dict[str, Any]
 """A parsed JSON object."""
@@ -51,6 +51,29 @@ class ToolSchema:
     schema: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one response may cost. Each can be raised.
+
+    Attributes:
+        response: Bytes of a response, inflated. Where calls were complete before, the answer is cut there and they are kept.
+        arguments: Characters of one call's arguments; a longer call is an `InvalidArgumentsError`.
+        calls: Calls of one response; the answer is cut behind the last one.
+        depth: How deep one call's arguments may nest, 200 at most; a deeper call is an `InvalidArgumentsError`.
+        hosts: Hosts that the service may redirect to beside its own, and which are then shown the key.
+    """
+
+    response: int = 16 * 1024 * 1024
+    arguments: int = 1024 * 1024
+    calls: int = 1024
+    depth: int = 64
+    hosts: frozenset[str] = frozenset()
+
+
+LIMITS: Final = Limits()
+"""What holds when the user says nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class ToolChoice:
     """Which tools the model may or must call.
@@ -82,12 +105,12 @@ class Request:
     """
 
     model: str
-    messages: Sequence[Message]
+    messages: Sequence[Message] = field(repr=False)
     tools: tuple[ToolSchema, ...]
     tool_choice: ToolChoice = ToolChoice()
     parallel: bool | None = None
     schema_strict: bool = True
-    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
 
 
 @dataclass(frozen=True, slots=True)

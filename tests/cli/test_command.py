@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from polycall.testing import ModelServer, Said
+
 QUESTION = "What is the weather in toronto and dallas and who won the super bowl?"
 needs_model = [
     pytest.mark.local,
@@ -196,7 +198,9 @@ def test_tools_that_are_not_there(tools: str, said: str):
 def test_a_model_that_is_not_known():
     done = polycall("ask", "?", "--model", "nobody/nothing")
     assert done.returncode == 2
-    assert "nobody/nothing" in done.stderr
+    assert "there is no provider 'nobody'" in done.stderr
+    assert "openrouter" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_model_that_is_no_file(tmp_path: Path):
@@ -252,3 +256,60 @@ def test_as_a_module():
     done = subprocess.run([sys.executable, "-m", "polycall", "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "ask" in done.stdout
+
+
+WITHOUT_SDK = "sys.modules['openai'] = None  # importing it fails, as if it were not installed"
+
+
+class TestWithoutSdk:
+    @pytest.fixture(autouse=True)
+    def _no_service(self, monkeypatch: pytest.MonkeyPatch):
+        for variable in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+            monkeypatch.delenv(variable, raising=False)
+
+    @pytest.fixture
+    def url(self, model_server: ModelServer) -> str:
+        model_server.script = [
+            Said("Weather", {"location": "Toronto", "units": "metric"}),
+            Said("GoogleSearch", {"query": "super bowl"}),
+        ]
+        return model_server.url
+
+    def test_the_service_is_asked_itself(self, url: str, model_server: ModelServer):
+        model_server.key = "sk-asked"
+        arguments = ("ask", QUESTION, "--model", "openai/gpt-5-mini", "--base-url", url)
+        done = polycall(*arguments, before=WITHOUT_SDK, OPENAI_API_KEY="sk-asked")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert [line.split(" s  ")[-1] for line in done.stdout.splitlines()[:2]] == [
+            "Weather(location='Toronto', units='metric')",
+            "GoogleSearch(query='super bowl')",
+        ]
+        assert model_server.last["model"] == "gpt-5-mini"
+        assert model_server.last["messages"] == [{"role": "user", "content": QUESTION}]
+
+    def test_the_address_of_the_environment(self, url: str):
+        environment = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": url}
+        done = polycall("ask", QUESTION, "--model", "openai/gpt-5-mini", "--json", before=WITHOUT_SDK, **environment)
+        *calls, end = map(json.loads, done.stdout.splitlines())
+        assert [call["value"] for call in calls] == [
+            {"location": "Toronto", "units": "metric"},
+            {"query": "super bowl"},
+        ]
+        assert end["calls"] == 2
+
+    def test_without_a_key(self, url: str):
+        done = polycall("ask", QUESTION, "--model", "openai/gpt-5-mini", "--base-url", url)
+        assert (done.returncode, done.stderr) == (2, "polycall: no key for openai: set OPENAI_API_KEY, or give api_key=\n")
+
+    def test_a_wrong_key(self, url: str, model_server: ModelServer):
+        model_server.key = "sk-right"
+        arguments = ("ask", QUESTION, "--model", "openai/gpt-5-mini", "--base-url", url)
+        done = polycall(*arguments, OPENAI_API_KEY="sk-canary-123")
+        assert done.returncode == 1
+        assert "401 Unauthorized" in done.stderr
+        assert "canary" not in done.stderr + done.stdout
+
+    def test_an_address_for_the_embedded_model(self, url: str):
+        done = polycall("ask", "?", "--base-url", url)
+        assert done.returncode == 2
+        assert "base_url" in done.stderr

@@ -39,7 +39,7 @@ class InMemory(OpenAIChat):
 
     asynchronous: bool = False
 
-    def send(self, client: Script, encoded: Encoded, *, stream: bool) -> Script:
+    def send(self, client: Script, encoded: Encoded, *, stream: bool, timeout: float | None) -> Script:
         client.sent.append(encoded.body)
         return client
 

@@ -4,15 +4,17 @@ import collections.abc
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, List, Literal, Union, assert_type
 
+import httpx2
 import openai
 from openai.types.chat import ChatCompletionMessageParam
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 import polycall
-from polycall import AsyncClient, AsyncStream, CallError, Calls, Client, Stream
+from polycall import AsyncClient, AsyncStream, CallError, Calls, Client, LimitError, Limits, Stream, TransportError
 
 
 class Weather(BaseModel):
@@ -150,3 +152,52 @@ def clients() -> None:
     assert_type(polycall.from_openai(openai.OpenAI(), mode=polycall.Mode.PARALLEL_TOOLS), Client)
     assert_type(polycall.from_provider("local"), Client)
     assert_type(polycall.from_provider("local", async_client=True), AsyncClient)
+    assert_type(polycall.from_provider("local", async_client=False, model_path="m.gguf"), Client)
+
+
+def key() -> str:
+    return ""
+
+
+async def later() -> str:
+    return ""
+
+
+def services(path: Path, flag: bool) -> None:
+    assert_type(polycall.from_provider("openai/m", async_client=flag), Client | AsyncClient)
+    assert_type(polycall.from_provider("openai/gpt-5-mini"), Client)
+    assert_type(polycall.from_provider("openai/gpt-5-mini", async_client=False), Client)
+    assert_type(polycall.from_provider("openai/gpt-5-mini", async_client=True), AsyncClient)
+    assert_type(polycall.from_provider("openai", base_url="", api_key="", headers={"x-team": "blue"}, api_version=""), Client)
+    assert_type(polycall.from_provider("azure/m", api_key=key), Client)
+    assert_type(polycall.from_provider("azure/m", api_key=later), Client)
+    assert_type(polycall.from_provider("azure/m", api_key=lambda: "token", async_client=True), AsyncClient)
+    assert_type(polycall.from_provider("vllm/m", http_client="httpx2", proxy="", ca_file=path), Client)
+    assert_type(polycall.from_provider("vllm/m", http_client="pyreqwest", ca_file="", async_client=True), AsyncClient)
+    assert_type(polycall.from_provider("groq/m", http_client=httpx2.Client()), Client)
+    assert_type(polycall.from_provider("groq/m", http_client=httpx2.AsyncClient(), async_client=True), AsyncClient)
+    assert_type(polycall.from_provider("groq/m", mode=polycall.Mode.PARALLEL_TOOLS, timeout=5, retries=0, temperature=0), Client)
+    assert_type(polycall.from_provider("groq/m", limits=Limits(calls=5)), Client)
+
+
+def limits(client: Client) -> None:
+    chosen = Limits(response=1, arguments=1, calls=1, depth=1, hosts=frozenset({"eu.example.com"}))
+    assert_type(chosen, Limits)
+    assert_type(chosen.response, int)
+    assert_type(chosen.arguments, int)
+    assert_type(chosen.calls, int)
+    assert_type(chosen.depth, int)
+    assert_type(client.create("", response_model=Iterable[Weather], limits=Limits(), retries=1, timeout=1.5), Calls[Weather])
+    assert_type(client.stream("", response_model=Iterable[Weather], limits=chosen), Stream[Weather])
+
+
+def errors(error: TransportError) -> None:
+    assert_type(error.status, int | None)
+    assert_type(error.body, str | None)
+    assert_type(error.transient, bool)
+    assert_type(error.retry_after, float | None)
+    assert_type(error.request_id, str | None)
+    base: type[polycall.PolycallError] = LimitError
+    transport: type[TransportError] = polycall.DeadlineError
+    assert issubclass(base, Exception)
+    assert issubclass(transport, TransportError)

@@ -235,11 +235,37 @@ def test_integer_of_5000_digits_is_a_value_or_an_error(way, ask):
 def test_ten_megabytes_of_arguments(way, ask):
     text = json.dumps({"x": "é" * 5_000_000}, ensure_ascii=False)
     entries = [entry("F", text, id="long"), GOOD]
+    answer = body(whole(*entries)) if way == "whole" else streamed(entries, size=4_000 if way == "in pieces" else None)
     start = time.monotonic()
-    calls = ask(body(whole(*entries)) if way == "whole" else streamed(entries, size=4_000 if way == "in pieces" else None))
+    calls = ask(answer, limits=polycall.Limits(arguments=6_000_000, response=64 * 1024 * 1024))
     assert [call.outcome for call in calls.calls] == ["ok", "ok"]
     assert len(calls[0].x) == 5_000_000
     assert time.monotonic() - start < 20
+
+
+@pytest.mark.parametrize("way", ["whole", "streamed", "in pieces"])
+def test_two_million_characters_of_arguments_are_one_bad_call(way, ask):
+    text = json.dumps({"x": "é" * 2_000_000}, ensure_ascii=False)
+    entries = [entry("F", text, id="long"), GOOD]
+    calls = ask(body(whole(*entries)) if way == "whole" else streamed(entries, size=4_000 if way == "in pieces" else None))
+    check_consistent(calls)
+    assert [call.outcome for call in calls.calls] == ["invalid", "ok"]
+    assert "longer than 1048576 characters" in str(calls.errors[0])
+    assert len(calls.calls[0].arguments) < 2**20 + 10
+
+
+@pytest.mark.parametrize("way", ["whole", "streamed", "in pieces"])
+def test_more_than_sixteen_megabytes_keep_what_came_before(way, ask):
+    entries = [GOOD, entry("F", json.dumps({"x": "é" * 3_000_000}), id="long")]
+    if way == "whole":
+        with pytest.raises(polycall.LimitError, match="16777216 bytes"):
+            ask(body(whole(*entries)))
+        return
+    calls = ask(streamed(entries, size=100_000 if way == "in pieces" else None))
+    check_consistent(calls)
+    assert calls[0] == G(n=1)
+    assert isinstance(calls.errors[-1], polycall.CutOffError)
+    assert [call.outcome for call in calls.calls] == (["ok", "cut off"] if way == "in pieces" else ["ok"])
 
 
 @pytest.mark.parametrize("name", ["H", "f", "F ", "", " F", "functions.F"])

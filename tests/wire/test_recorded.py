@@ -1,4 +1,4 @@
-"""Every recorded exchange, through the real clients of the openai SDK: exactly the calls that the model made."""
+"""Every recorded exchange, through the real clients of the openai SDK and without it: exactly the calls that the model made."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import polycall
 ANSWERED = [pytest.param(one, id=one.id) for one in answered()]
 STREAMED = [pytest.param(one, id=one.id) for one in streams()]
 WHOLE = [pytest.param(one, id=one.id) for one in answered() if not one.stream]
+SPREAD = ANSWERED[::4]
 REFUSED = [pytest.param(one, id=one.id) for one in exchanges() if one.status >= 400]
 
 
@@ -37,6 +38,26 @@ def sdk(server):
 async def async_sdk(server):
     async with openai.AsyncOpenAI(base_url=server.url, api_key="k", max_retries=0) as sdk:
         yield sdk
+
+
+@pytest.fixture(scope="module", params=["pyreqwest", "httpx2"])
+def direct(request, server):
+    with polycall.from_provider("openai", base_url=server.url, api_key="k", http_client=request.param, retries=0) as client:
+        yield client
+
+
+@pytest.fixture(scope="module", params=["pyreqwest", "httpx2"])
+async def async_direct(request, server):
+    given = {"base_url": server.url, "api_key": "k", "http_client": request.param, "retries": 0}
+    async with polycall.from_provider("openai", async_client=True, **given) as client:
+        yield client
+
+
+def over(fixture: str) -> pytest.MarkDecorator:
+    """Take every exchange over pyreqwest, and a spread of them over httpx2."""
+    cases = [pytest.param("pyreqwest", *one.values, id=f"pyreqwest-{one.id}") for one in ANSWERED]
+    cases += [pytest.param("httpx2", *one.values, id=f"httpx2-{one.id}") for one in SPREAD]
+    return pytest.mark.parametrize((fixture, "one"), cases, indirect=[fixture])
 
 
 def replayed(server: Server, one: Recorded, size: int = 400) -> None:
@@ -72,6 +93,36 @@ async def test_asyncio_client_gives_the_calls(one, server, async_sdk):
     calls = await polycall.from_openai(async_sdk).create("?", **options(one))
     check(await calls.result() if one.stream else calls, one)
     check_sent(server, one)
+
+
+@over("direct")
+def test_direct_blocking_client_gives_the_calls(one, server, direct):
+    replayed(server, one)
+    calls = direct.create("?", **options(one))
+    check(calls.result() if one.stream else calls, one)
+    check_sent(server, one)
+
+
+@over("async_direct")
+async def test_direct_asyncio_client_gives_the_calls(one, server, async_direct):
+    replayed(server, one)
+    calls = await async_direct.create("?", **options(one))
+    check(await calls.result() if one.stream else calls, one)
+    check_sent(server, one)
+
+
+@pytest.mark.parametrize("one", SPREAD)
+def test_direct_client_sends_and_gives_what_the_sdk_does(one, server, sdk, direct):
+    sent = []
+    given = []
+    for client in (polycall.from_openai(sdk), direct):
+        replayed(server, one)
+        calls = client.create("?", **options(one))
+        calls = calls.result() if one.stream else calls
+        sent.append(server.last)
+        given.append((outcome(calls), calls.messages))
+    assert sent[0] == sent[1]
+    assert given[0] == given[1]
 
 
 @pytest.mark.parametrize("one", STREAMED)
@@ -111,6 +162,35 @@ async def test_http_errors_stay_those_of_the_sdk_on_asyncio(one, server, async_s
     with pytest.raises(openai.APIStatusError) as raised:
         await client.stream("?", model="m", tools=one.tools).result()
     assert raised.value.status_code == one.status
+
+
+@pytest.mark.parametrize("one", REFUSED)
+@pytest.mark.parametrize("stream", [False, True])
+def test_http_errors_are_transport_errors_without_the_sdk(one, stream, server, direct):
+    replayed(server, one)
+    ask = direct.create if not stream else lambda *given, **options: direct.create(*given, **options).result()
+    with pytest.raises(polycall.TransportError, match=str(one.status)) as raised:
+        ask("?", **{**options(one), "stream": stream})
+    check_refused(raised.value, one)
+
+
+@pytest.mark.parametrize("one", REFUSED)
+async def test_http_errors_are_transport_errors_without_the_sdk_on_asyncio(one, server, async_direct):
+    replayed(server, one)
+    with pytest.raises(polycall.TransportError) as raised:
+        await async_direct.create("?", **{**options(one), "stream": False})
+    check_refused(raised.value, one)
+    with pytest.raises(polycall.TransportError) as raised:
+        await async_direct.stream("?", model="m", tools=one.tools).result()
+    check_refused(raised.value, one)
+
+
+def check_refused(error: polycall.TransportError, one: Recorded) -> None:
+    """The status and the server's words are there, the latter as data only."""
+    assert error.status == one.status
+    assert error.body == one.body.decode()[:2000]
+    assert error.transient is (one.status in {408, 409, 429} or one.status >= 500)
+    assert "localhost" in str(error) or "127.0.0.1" in str(error)
 
 
 def test_empty_body_with_status_200_is_a_transport_error():

@@ -17,7 +17,7 @@ from pydantic_core import to_jsonable_python
 from rich.console import Console
 from rich.pretty import pretty_repr
 
-from polycall import CallErrors, Calls, PolycallError, SealedEvent, UsageError, from_provider
+from polycall import CallErrors, Calls, Client, PolycallError, SealedEvent, UsageError, from_provider
 from polycall.call import BoundCall, Call
 from polycall.cli._samples import GoogleSearch, Weather
 
@@ -46,7 +46,14 @@ def ask(
         list[str] | None,
         typer.Option("--tools", help="A model or function to offer, as package.module:Name; may be given several times."),
     ] = None,
-    model: Annotated[str, typer.Option(help="'local' is the embedded model; or the path of a GGUF file.")] = "local",
+    model: Annotated[
+        str,
+        typer.Option(
+            help="'local' is the embedded model; the path of a GGUF file; or a service and its model, like openai/gpt-5-mini: "
+            "its key is taken from the environment."
+        ),
+    ] = "local",
+    base_url: Annotated[str | None, typer.Option(help="The service's address, where it is another one than its own.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,  # noqa: FBT002  # a flag
 ) -> None:
     """Ask a question and print each tool call the moment it is complete."""
@@ -56,8 +63,7 @@ def ask(
         started = time.monotonic()
         offered = [_load(name) for name in tools] if tools else [Weather, GoogleSearch]
         show = _Json(started) if as_json else _Lines(started)
-        connected = from_provider("local", model_path=model) if model.endswith(".gguf") else from_provider(model)
-        with connected as client, client.stream(question, tools=offered, errors="return") as stream:
+        with _connected(model, base_url) as client, client.stream(question, tools=offered, errors="return") as stream:
             for event in stream.events():
                 if isinstance(event, SealedEvent):
                     show.call(event.call)
@@ -65,6 +71,12 @@ def ask(
             show.end(calls)
     if calls.errors:
         raise typer.Exit(1)
+
+
+def _connected(model: str, base_url: str | None) -> Client:
+    if model.endswith(".gguf"):
+        return from_provider("local", model_path=model, base_url=base_url)
+    return from_provider(model, base_url=base_url)
 
 
 @local.command()

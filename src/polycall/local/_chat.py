@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 
-from pydantic_core import to_json
 from typing_extensions import override
 
 from polycall._services import LLAMACPP, Service
 from polycall.local._generation import Answer
 from polycall.local._model import LocalModel
-from polycall.provider import Connection, Encoded, Reply, json_body
+from polycall.provider import Connection, Encoded, Reply, json_body, merged
 from polycall.providers.openai import OpenAIChat
-from polycall.types import JsonObject, Request
+from polycall.types import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +24,12 @@ class LocalChat(OpenAIChat):
 
     @override
     def encode(self, request: Request, *, stream: bool) -> Encoded:
-        encoded = OpenAIChat.encode(self, request, stream=stream)
-        # There is no SDK that would merge it, and neither headers nor a query.
-        extra: JsonObject = encoded.transport.get("extra_body") or {}
-        body = {**encoded.body, **extra}
-        body.setdefault("temperature", 0)  # a small model is right more often without chance
-        tools_json = to_json(body["tools"]) if "tools" in extra else encoded.tools_json
-        return replace(encoded, body=body, tools_json=tools_json, transport={})
+        encoded = merged(OpenAIChat.encode(self, request, stream=stream))
+        # A small model is right more often without chance. There are neither headers nor a query.
+        return replace(encoded, body={"temperature": 0, **encoded.body}, transport={})
 
     @override
-    def send(self, client: LocalModel, encoded: Encoded, *, stream: bool) -> Answer:
+    def send(self, client: LocalModel, encoded: Encoded, *, stream: bool, timeout: float | None) -> Answer:
         return client.complete(json_body(encoded))
 
     @override

@@ -6,9 +6,10 @@ Sources: OpenAI's API reference, "Create chat completion" and "Streaming"; devia
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import quote
 
 from polycall._chat import ChatDecoder
 from polycall._functions import functions
@@ -46,7 +47,7 @@ class OpenAIChat:
             names = [{"type": "function", "function": {"name": name}} for name in choice.allowed]
             allowed = {"type": "allowed_tools", "allowed_tools": {"mode": choice.mode, "tools": names}}
             body["tool_choice"] = names[0] if named else allowed
-        elif choice.mode != "auto":
+        elif choice.mode != "auto" and self.service.required:
             body["tool_choice"] = choice.mode
         parallel = self.service.parallel if request.parallel is None else request.parallel
         if parallel is not None:
@@ -57,9 +58,10 @@ class OpenAIChat:
                 body["stream_options"] = {"include_usage": True}
         body |= {key: value for key, value in request.options.items() if key not in _TRANSPORT}
         transport = {key: value for key, value in request.options.items() if key in _TRANSPORT}
-        return Encoded(body, tuple(request.messages), offered.strict_schemas, offered.json, transport)
+        path = self.service.path.replace("{model}", quote(request.model, safe="", errors="replace"))
+        return Encoded(body, tuple(request.messages), offered.strict_schemas, offered.json, transport, path)
 
-    def send(self, client: Any, encoded: Encoded, *, stream: bool) -> Any:  # noqa: ARG002  # the body says it already
+    def send(self, client: Any, encoded: Encoded, *, stream: bool, timeout: float | None) -> Any:  # noqa: ARG002  # it has its own
         """Call the SDK for its raw response; `LegacyAPIResponse`, or its coroutine."""
         return client.chat.completions.with_raw_response.create(**encoded.body, **encoded.transport)
 
@@ -70,6 +72,12 @@ class OpenAIChat:
     def decoder(self) -> ChatDecoder:
         """Return the reader of one response."""
         return ChatDecoder()
+
+    def headers(self, key: str | None) -> Mapping[str, str]:
+        """Return the header with the key, as the service wants it."""
+        if key is None:
+            return {}
+        return {self.service.key_header: f"Bearer {key}" if self.service.key_header == "authorization" else key}
 
     def results(self, answers: Sequence[Answer]) -> list[Message]:
         """Return one ``tool`` message per call."""
