@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 # The exceptions first: where a signal arrives while Rust imports them, the process aborts.
 from pyreqwest.exceptions import BuilderError, DetailedPyreqwestError, PyreqwestError
@@ -21,6 +22,8 @@ from polycall.errors import TransportError, UsageError
 if TYPE_CHECKING:
     from pyreqwest.request import StreamRequest
     from pyreqwest.response import Response as HttpResponse
+
+T = TypeVar("T")
 
 _MARGIN: Final = 0.25
 """Seconds that the line has to give up by itself at the deadline; this timeout only ends what was left behind."""
@@ -64,9 +67,13 @@ class Pyreqwest:
             message = f"the base_url or a header cannot be sent ({type(error).__name__})"
             raise UsageError(message) from None  # the text may show a header
         try:
-            response = await request.__aenter__()
+            response = await _heeding(request.__aenter__())
         except PyreqwestError as error:
             raise _fault(error) from _told(error)
+        except asyncio.CancelledError:
+            with suppress(RuntimeError):  # there is no response yet
+                await request.__aexit__(None, None, None)
+            raise
 
         body = _Body(request, response)
         return Response(response.status, dict(_headers(response)), body.chunks(), body.close)
@@ -90,7 +97,7 @@ class _Body:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         try:
-            while self._left and (chunk := await self._reader.read_chunk()) is not None:
+            while self._left and (chunk := await _heeding(self._reader.read_chunk())) is not None:
                 self._left -= len(chunk)
                 yield bytes(chunk)
         except PyreqwestError as error:
@@ -100,7 +107,17 @@ class _Body:
     async def close(self) -> None:
         if self._open:
             self._open = False
-            await self._request.__aexit__(None, None, None)
+            await _heeding(self._request.__aexit__(None, None, None))
+
+
+async def _heeding(work: Awaitable[T]) -> T:
+    """Wait for pyreqwest, which forgets that its task was cancelled when it has something to give in that very moment."""
+    task = asyncio.current_task()
+    before = 0 if task is None else task.cancelling()
+    given = await work
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError
+    return given
 
 
 def _certificates(file: str) -> bytes:

@@ -22,6 +22,8 @@ from support.chat import stream as events
 from support.faces import FACES, Face
 from support.sockets import Server, chunked, eventually
 
+# anyio's, where a connect is cancelled at once
+pytestmark = pytest.mark.filterwarnings("ignore:coroutine 'connect_tcp:RuntimeWarning")
 TOOLS = [polycall.Tool("F")]
 BODY = [
     data(chunk(content="let me see")),

@@ -257,6 +257,7 @@ def test_pool_of_forked_processes(server):
         assert pool.map_async(_ask_in_a_pool, [server.url] * 9).get(30) == [1] * 9
 
 
+@pytest.mark.filterwarnings("ignore:coroutine 'connect_tcp:RuntimeWarning")  # anyio's, where a connect is cancelled at once
 @pytest.mark.parametrize("library", [None, "httpx2"])
 def test_forks_while_other_threads_ask(server, library):
     """Locks that other threads hold in the moment of the fork must not stop the child."""
