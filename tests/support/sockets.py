@@ -64,7 +64,7 @@ class Server:
         self.port = 0
         self._tls = tls
         self._greeting = greeting
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._ready = threading.Event()
         self._over = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -92,7 +92,7 @@ class Server:
     def hang_up(self) -> None:
         """Close all connections."""
         assert self._loop is not None
-        self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in self._tasks])
+        self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in tuple(self._tasks)])
 
     def settled(self, connections: int = 0, seconds: float = 2.0) -> bool:
         """Wait until no more than so many connections are open; return whether that came true in time."""
@@ -101,7 +101,7 @@ class Server:
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
         secure: dict[str, Any] = {} if self._tls is None else {"ssl": self._tls, "ssl_shutdown_timeout": 0.2}
-        server = await asyncio.start_server(self._connected, "127.0.0.1", 0, backlog=4096, **secure)
+        server = await asyncio.start_server(self._accepted, "127.0.0.1", 0, backlog=4096, **secure)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._over.wait()
@@ -110,13 +110,18 @@ class Server:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for writer in self._tasks.values():  # of tasks that were cancelled before their first step
+            writer.transport.abort()
+        await asyncio.sleep(0)
+
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open += 1
+        self.accepted += 1
+        self._tasks[asyncio.create_task(self._connected(reader, writer))] = writer
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._tasks.add(task)
-        self.open += 1
-        self.accepted += 1
         try:
             if self._greeting is not None:
                 writer.write(self._greeting)
@@ -136,7 +141,7 @@ class Server:
             self.failures.append(error)
         finally:
             self.open -= 1
-            self._tasks.discard(task)
+            del self._tasks[task]
             writer.close()
             with suppress(OSError, asyncio.CancelledError):
                 await writer.wait_closed()

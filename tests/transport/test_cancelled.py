@@ -17,6 +17,7 @@ import openai
 import pytest
 
 import polycall
+from polycall._http_pyreqwest import _heeding
 from support.chat import chunk, data, entry
 from support.chat import stream as events
 from support.faces import FACES, Face
@@ -232,7 +233,7 @@ def test_some_requests_left_at_random_points(server, name):
 @pytest.mark.slow
 def test_blocking_streams_of_the_sdk_are_left_at_random_points(server):
     with openai.OpenAI(base_url=server.url, api_key="k", max_retries=0) as sdk:
-        closed(polycall.from_openai(sdk, model="m"), 500, at_once=20, seed=9)
+        closed(polycall.from_openai(sdk, model="m"), 500, at_once=6, seed=9)
         assert played_out(server)
 
 
@@ -271,6 +272,19 @@ def test_no_cancellation_is_lost_in_a_flood(server, name):
     face = Face(name, server.url)
     face.run(cancelled_in_time())
     face.close()
+
+
+async def test_cancellation_that_pyreqwest_forgets_is_made_good():
+    async def forgetful() -> int:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(5)
+        return 7
+
+    task = asyncio.create_task(_heeding(forgetful()))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 @pytest.mark.parametrize("name", [name for name in FACES if not name.endswith("asyncio")])

@@ -10,10 +10,12 @@ import time
 import zlib
 from pathlib import Path
 
+import httpx2
 import pytest
 
 import polycall
 from polycall import LimitError, Limits, TransportError
+from polycall._http_httpx2 import _Inflating
 from support.chat import body, chunk, completion, data, entry
 from support.chat import stream as events
 from support.chat import whole as written
@@ -86,6 +88,21 @@ def test_length_near_that_of_a_piece(connect, server, name, coding, length):
     assert connect(retries=0).ask(tools=TOOLS).text == "a" * (length - 200)
 
 
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "deflate without its header"])
+@pytest.mark.parametrize("size", [1, 50, 1_000_000])
+def test_length_of_any_size_is_inflated(coding, size):
+    """Also where zlib has taken all of the input before a piece is full."""
+    word, pack = CODINGS[coding]
+    for length in [0, 1, *range(65_534, 65_540), 65_700, 65_800, 66_060, 131_072, 131_073, 131_234, 196_610]:
+        raw = b"a" * length
+        packed = pack(raw)
+        inflating = _Inflating(httpx2.Response(200, headers={"content-encoding": word}))
+        pieces = [piece for start in range(0, len(packed), size) for piece in inflating.feed(packed[start : start + size])]
+        inflating.close()
+        assert b"".join(pieces) == raw
+        assert max(map(len, pieces), default=0) <= 65_536
+
+
 def test_events_of_a_compressed_stream_come_as_they_are_sent(connect, server):
     packing = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
     first = packing.compress(data(chunk(entry("F", "{}", id="a", index=0)))) + packing.flush(zlib.Z_SYNC_FLUSH)
@@ -106,6 +123,14 @@ def test_events_of_a_compressed_stream_come_as_they_are_sent(connect, server):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", HTTPX2)
+def test_spoiled_body_says_so(connect, server, stream):
+    packed = gzip.compress(WHOLE)
+    server.answer = whole(packed[:30] + b"\xff" * 30 + packed[60:], content_encoding="gzip")
+    with pytest.raises(TransportError, match="compressed body cannot be read"):
+        connect(retries=0).ask(tools=TOOLS, stream=stream)
+
+
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
 @pytest.mark.parametrize(
     "spoil",

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -16,6 +16,7 @@ import polycall
 from polycall import DeadlineError, TransportError
 from support.chat import DONE, chunk, data, entry
 from support.chat import stream as events
+from support.faces import FACES
 from support.sockets import HANG_UP, STALL, Piece, answering, chunked, eventually, head, whole
 
 pytestmark = pytest.mark.slow
@@ -73,7 +74,12 @@ def within(seconds: float, least: float = 0.0) -> Iterator[None]:
     assert least - 0.02 <= taken <= seconds + GRACE, f"{taken:.3f} seconds"
 
 
-@pytest.mark.parametrize("slow", SLOW)
+# Every fault meets every face in the table of faults; here each meets two, in turn.
+@pytest.mark.parametrize(
+    ("slow", "name"),
+    [(slow, FACES[(number + turn) % len(FACES)]) for number, slow in enumerate(SLOW) for turn in (0, 3)],
+    indirect=["name"],
+)
 def test_slow_server_meets_the_deadline(connect, server, slow):
     server.answer = lambda _: SLOW[slow]()
     face = connect()
@@ -278,6 +284,46 @@ def test_stream_can_be_closed_before_it_is_read(connect, server):
     else:
         arriving.close()
     assert not server.requests
+
+
+def test_closing_the_stream_in_the_moment_before_it_is_sent(connect, server):
+    """From a hook, which runs inside the reader."""
+    face = connect()
+    arriving = face.client.stream("?", tools=TOOLS)
+
+    def close(**_):
+        if face.asynchronous:
+            with suppress(StopIteration):
+                arriving.close().send(None)
+        else:
+            arriving.close()
+
+    face.client.on("completion:kwargs", close)
+    with pytest.raises(TransportError, match="closed"):
+        if face.asynchronous:
+            face.run(arriving.result())
+        else:
+            arriving.result()
+    assert not server.requests
+
+
+@pytest.mark.parametrize("name", ["pyreqwest", "httpx2"])
+def test_closing_the_stream_in_the_moment_it_is_sent(connect, server, monkeypatch):
+    def open_and_close(*given):
+        try:
+            return sending(*given)
+        finally:
+            arriving.close()
+
+    server.answer = [STALL]
+    face = connect()
+    poster = face.client._connection.client.poster
+    sending = poster.open
+    monkeypatch.setattr(poster, "open", open_and_close)
+    arriving = face.client.stream("?", tools=TOOLS)
+    with within(0.0), pytest.raises(TransportError, match="closed"):
+        arriving.result()
+    server.hang_up()
 
 
 def test_closing_the_client_ends_its_requests(connect, server, name):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import httpx2
 import pytest
 
 import polycall
@@ -36,7 +37,13 @@ def test_pyreqwest_that_is_closed():
 
 @pytest.mark.parametrize("kind", [Pyreqwest, Httpx2])
 @pytest.mark.parametrize(
-    ("url", "headers"), [("http://", {}), ("http://127.0.0.1:9", {"a b": "canary"}), ("http://127.0.0.1:9", {"a": "\n"})]
+    ("url", "headers"),
+    [
+        ("http://", {}),
+        ("http://[::1", {}),
+        ("http://127.0.0.1:9", {"a b": "canary"}),
+        ("http://127.0.0.1:9", {"a": "\n"}),
+    ],
 )
 def test_what_cannot_be_sent(kind, url, headers):
     async def program() -> None:
@@ -49,6 +56,14 @@ def test_what_cannot_be_sent(kind, url, headers):
     with pytest.raises((UsageError, TransportError)) as raised:
         asyncio.run(program())
     assert "canary" not in str(raised.value)
+
+
+def test_client_of_the_user_that_is_closed(server):
+    with httpx2.Client() as own:
+        pass
+    client = polycall.from_provider("openai/m", base_url=server.url, api_key="k", http_client=own)
+    with client, pytest.raises(UsageError, match="is closed"):
+        client.create("?", tools=TOOLS)
 
 
 def test_proxy_of_the_environment_that_cannot_be_used(monkeypatch, server):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import json
 import threading
 from collections.abc import Iterable
 
+import httpx2
 import pytest
 from pydantic import BaseModel
 
@@ -249,6 +251,48 @@ def test_header_that_cannot_be_sent(connect, server, headers):
         with pytest.raises(UsageError, match="header"):
             connect(**options).ask(response_model=TOOLS, extra_headers=headers)
     assert not server.requests
+
+
+@pytest.mark.parametrize("url", ["http://localhost:99999/v1", "http://localhost:port/v1", "http://[::1/v1", "http://exa mple/v1"])
+def test_address_that_cannot_be_used(name, url):
+    with pytest.raises(UsageError, match="base_url"):
+        Face(name, url).ask(tools=[polycall.Tool("F")], retries=0)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_header_of_the_own_client_that_cannot_be_sent(server, asynchronous):
+    own = (httpx2.AsyncClient if asynchronous else httpx2.Client)(headers={"x-bad": "sk-canary\nx"})
+    with pytest.raises(UsageError, match="header") as raised:
+        ask_with(own, server, asynchronous)
+    assert "canary" not in str(raised.value)
+    assert not server.requests
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_own_client_that_is_closed(server, asynchronous):
+    own = (httpx2.AsyncClient if asynchronous else httpx2.Client)()
+    if asynchronous:
+        asyncio.run(own.aclose())
+    else:
+        own.close()
+    with pytest.raises(UsageError, match="closed"):
+        ask_with(own, server, asynchronous)
+
+
+def ask_with(own, server, asynchronous):
+    client = polycall.from_provider("openai/m", base_url=server.url, api_key="k", http_client=own, async_client=asynchronous)
+    answer = client.create("?", response_model=TOOLS)
+    return asyncio.run(answer) if asynchronous else answer
+
+
+def test_nothing_of_a_request_is_logged(connect, server, stream, caplog):
+    """Not by the libraries either: they would show addresses, and one of them headers."""
+    caplog.set_level(0)
+    connect(headers={"x-other": "sk-other-canary"}).ask("a private question", response_model=TOOLS, stream=stream)
+    assert not [record for record in caplog.records if not record.name.startswith("asyncio")]
+    with httpx2.Client() as own:
+        own.post(server.url, json={})
+    assert any("httpx2" in record.name for record in caplog.records)  # what is not ours is logged as ever
 
 
 @pytest.mark.parametrize(
