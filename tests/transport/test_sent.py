@@ -259,6 +259,14 @@ def test_address_that_cannot_be_used(name, url):
         Face(name, url).ask(tools=[polycall.Tool("F")], retries=0)
 
 
+@pytest.mark.parametrize("name", [name for name in FACES if "httpx2" in name])
+@pytest.mark.parametrize("path", ["a" * 70_000, "\x01"], ids=["long", "unprintable"])
+def test_address_that_only_the_library_refuses(connect, server, path):
+    with pytest.raises(UsageError, match="base_url"):
+        connect(f"{server.url}/{path}").ask(response_model=TOOLS, retries=0)
+    assert not server.requests
+
+
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_header_of_the_own_client_that_cannot_be_sent(server, asynchronous):
     own = (httpx2.AsyncClient if asynchronous else httpx2.Client)(headers={"x-bad": "sk-canary\nx"})
