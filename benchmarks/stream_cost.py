@@ -8,6 +8,7 @@ most 2.2 times; the command ends with status 1 when one is missed.
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import time
@@ -52,30 +53,32 @@ def client(way: str, url: str) -> polycall.Client:
 
 
 def seconds(way: str, body: bytes, calls: int) -> float:
-    """Return the least CPU time of three reads of ``body``, all threads counted."""
+    """Return the least CPU time of five reads of ``body``, all threads counted."""
     taken: list[float] = []
     with serving(body, stream=True) as url, client(way, url) as asker:
-        for _ in range(3):
+        for _ in range(5):
+            gc.collect()  # what the read before has left is not paid for by this one
             start = time.process_time()
             got = asker.create("?", tools=[polycall.Tool("note")], stream=True, limits=LIMITS, max_retries=0).result()
             taken.append(time.process_time() - start)
             assert len(got) == calls, got
+            del got
     return min(taken)
 
 
 def main() -> int:
     """Measure, print, and say whether the bounds hold."""
     missed = 0
-    for what, body, double, calls in (
-        ("events", stream(1, json.dumps({"a": "x" * 99_991}), 1), stream(1, json.dumps({"a": "x" * 199_991}), 1), (1, 1)),
-        ("calls", stream(10_000, '{"a":1}', 100), stream(20_000, '{"a":1}', 100), (10_000, 20_000)),
+    for what, half, whole, calls in (
+        ("events", stream(1, json.dumps({"a": "x" * 49_991}), 1), stream(1, json.dumps({"a": "x" * 99_991}), 1), (1, 1)),
+        ("calls", stream(5_000, '{"a":1}', 100), stream(10_000, '{"a":1}', 100), (5_000, 10_000)),
     ):
         for way in WAYS:
-            once, twice = seconds(way, body, calls[0]), seconds(way, double, calls[1])
-            held = once <= BOUNDS[what] and twice / once <= DOUBLING
+            once, twice = seconds(way, half, calls[0]), seconds(way, whole, calls[1])
+            held = twice <= BOUNDS[what] and twice / once <= DOUBLING
             missed += not held
             size = "100,000 one-character events" if what == "events" else "10,000 calls"
-            print(f"{size:30} {way:10} {once:6.2f} s   double: {twice / once:.2f} times   {'held' if held else 'MISSED'}")
+            print(f"{size:30} {way:10} {twice:6.2f} s   {twice / once:.2f} times half of it   {'held' if held else 'MISSED'}")
     return 1 if missed else 0
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import jiter
 
@@ -17,6 +17,9 @@ from polycall.types import LIMITS, CallDelta, Limits, ToolCall
 
 Assembled: TypeAlias = "Piece | ToolCall | Stray"
 """What a piece did: it added to a call, completed one, or fits nowhere."""
+
+
+_NOTHING: Final[Mapping[str, Any]] = {}
 
 
 class Slot:
@@ -43,7 +46,7 @@ class Slot:
         self.choice = 0
         self.closed = False
         self.keyed = False
-        self.extra: dict[str, Any] = {}
+        self.extra: Mapping[str, Any] = _NOTHING
         self.sealed: ToolCall | None = None
         self.repeat: Repeat | None = None
         self._closing = Closing()
@@ -54,7 +57,7 @@ class Slot:
         self.id = self.id or delta.id
         self.choice = delta.choice
         if delta.extra:
-            self.extra.update(delta.extra)
+            self.extra = {**self.extra, **delta.extra}
         if delta.arguments:
             if self._room >= 0:
                 self.pieces.append(delta.arguments[: self._room + 1])  # one more, so that the check sees that it is too long
@@ -63,6 +66,7 @@ class Slot:
 
     def seal(self, cut: str | None = None) -> ToolCall:
         """Close the place and return its call."""
+        del self._closing  # nothing more is added
         self.sealed = ToolCall(self.index, self.id, self.name, whole_text(self.pieces), cut, self.choice, self.extra)
         return self.sealed
 

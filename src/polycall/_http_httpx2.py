@@ -166,8 +166,9 @@ class _Inflating:
             yield chunk
             return
         chunk, self._first = self._first + chunk, b""
+        more = False  # whether there may be more behind what fitted into a piece
         try:
-            while chunk:
+            while chunk or more:
                 if self._inflate is None or self._inflate.eof:  # gzip allows one behind the other
                     if len(chunk) < _HEADER:
                         self._first = chunk
@@ -175,6 +176,7 @@ class _Inflating:
                     self._inflate = self._begun(chunk)
                 if piece := self._inflate.decompress(chunk, _PIECE):
                     yield piece
+                more = len(piece) == _PIECE and not self._inflate.eof
                 chunk = self._inflate.unused_data if self._inflate.eof else self._inflate.unconsumed_tail
         except zlib.error as error:
             raise TransportError("the server's compressed body cannot be read", transient=True) from error
