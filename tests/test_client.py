@@ -176,7 +176,7 @@ def test_messages_that_are_not_understood(client, server, messages):
 )
 def test_options_reach_the_body(client, server, options, sent):
     plain = client.payload("?", response_model=TOOLS)
-    client.create("?", response_model=TOOLS, **{"errors": "return", **options})
+    client.create("?", response_model=TOOLS, **{"errors": "return", "max_retries": 0, **options})
     assert server.last == {**plain, **sent}
 
 
@@ -189,7 +189,7 @@ def test_payload_is_what_is_sent(client, server, options, stream):
     server.answer = streamed(OSLO, QUERY) if stream else server.answer
     payload = client.payload("?", response_model=TOOLS, stream=stream, **options)
     assert server.requests == []
-    answer = client.create("?", response_model=TOOLS, errors="return", stream=stream, **options)
+    answer = client.create("?", response_model=TOOLS, errors="return", stream=stream, max_retries=0, **options)
     assert len(answer.result() if stream else answer) == 2
     assert server.last == payload
     assert json.loads(json.dumps(payload)) == payload

@@ -13,7 +13,7 @@ from polycall import CallErrors, Client, InvalidArgumentsError, Mode, TransportE
 from support import chat
 from support.loopback import Answer, Server
 
-HOOKS = ["completion:kwargs", "completion:response", "completion:error", "completion:last_attempt", "parse:error"]
+HOOKS = ["completion:kwargs", "completion:response", "completion:error", "completion:last_attempt", "parse:error", "attempt"]
 
 
 class Weather(BaseModel):
@@ -109,8 +109,9 @@ def test_modes_have_instructors_values():
 
 def test_hooks_of_a_good_answer(client, server, heard):
     calls = client.create("?", response_model=Iterable[Weather], extra_headers={"x-mine": "1"})
-    assert [name for name, _, _ in heard] == ["completion:kwargs", "completion:response"]
-    (_, args, kwargs), (_, (response,), none) = heard
+    assert [name for name, _, _ in heard] == ["completion:kwargs", "completion:response", "attempt"]
+    (_, args, kwargs), (_, (response,), none), (_, (attempt,), _) = heard
+    assert attempt == calls.attempts[0]
     assert args == ()
     assert {**kwargs, "extra_headers": None} == {**server.last, "extra_headers": None}
     assert kwargs["extra_headers"] == {"x-mine": "1"}
@@ -125,7 +126,7 @@ def test_hooks_of_bad_calls(client, server, heard):
     named: dict[str, list[Any]] = {}
     for name, args, _ in heard:
         named.setdefault(name, []).append(args[0] if args else None)
-    assert named.keys() == {"completion:kwargs", "completion:response", "parse:error", "completion:last_attempt"}
+    assert named.keys() == {"completion:kwargs", "completion:response", "parse:error", "attempt", "completion:last_attempt"}
     assert [type(error) for error in named["parse:error"]] == [InvalidArgumentsError, UnknownToolError]
     assert named["completion:last_attempt"] == [caught.value]
 
@@ -149,7 +150,7 @@ def test_hooks_of_a_stream(client, server, heard):
     stream = client.stream("?", response_model=Iterable[Weather])
     assert heard == []
     calls = stream.result()
-    assert [name for name, _, _ in heard] == ["completion:kwargs", "completion:response"]
+    assert [name for name, _, _ in heard] == ["completion:kwargs", "completion:response", "attempt"]
     assert heard[1][1][0] is calls.response
 
 

@@ -14,8 +14,8 @@ from pydantic import BaseModel
 
 import polycall
 from polycall import CutOffError, DeadlineError, InvalidArgumentsError, LimitError, Limits, Tool, UsageError
+from polycall._ask import Deadline
 from polycall._effects import Sleep
-from polycall._exchange import _Deadline
 from polycall._validate import _depth
 from support import chat, memory, sockets
 from support_tools import check
@@ -365,7 +365,9 @@ def test_arguments_that_are_no_text_count_as_they_would_be_written(ask):
 
 def test_the_events_of_a_long_call_go_on():
     chunks = chat.streamed([chat.entry("Text", long_text(100), id="a"), GOOD], size=10)
-    stream = memory.client(memory.Script(chunks)).stream("?", tools=TOOLS, errors="return", limits=Limits(arguments=30))
+    stream = memory.client(memory.Script(chunks)).stream(
+        "?", tools=TOOLS, errors="return", limits=Limits(arguments=30), max_retries=0
+    )
     events = list(stream.events())
     text = "".join(one.text for one in events if isinstance(one, polycall.DeltaEvent) and one.index == 0)
     assert text == long_text(100)
@@ -581,7 +583,7 @@ def test_what_is_there_at_once_is_late_as_well():
 
 def test_a_failure_behind_the_deadline_is_the_deadline():
     for seconds, kind in (0.01, DeadlineError), (30.0, ConnectionError), (None, ConnectionError):
-        held = _Deadline(seconds).hold(Sleep(0))
+        held = Deadline(seconds).hold(Sleep(0))
         next(held)
         time.sleep(0.02)
         with pytest.raises(kind) as caught:
@@ -590,12 +592,12 @@ def test_a_failure_behind_the_deadline_is_the_deadline():
 
 
 def test_nothing_begins_behind_the_deadline():
-    deadline = _Deadline(0.01)
+    deadline = Deadline(0.01)
     time.sleep(0.02)
     with pytest.raises(DeadlineError):
         next(deadline.hold(Sleep(0)))
     assert deadline.left() == 0.0
-    assert _Deadline(None).left() is None
+    assert Deadline(None).left() is None
 
 
 # ---------------------------------------------------------------------------------------------------------- other hosts

@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from polycall._effects import Close, Do, First, Open, Read, Sleep, Start
-from polycall._pump import Finished, pump
+from polycall._effects import Close, Do, Finished, First, Open, Read, Sleep, Start
+from polycall._pump import pump
 from polycall._pump_asyncio import pump_async
 from polycall.provider import Reply
 

@@ -1,8 +1,10 @@
 """Typed parallel tool calling: one request to a language model comes back as many typed calls."""
 
+from polycall._async_validators import AsyncValidationInfo, async_field_validator, async_model_validator
 from polycall._connect import from_openai, from_provider
 from polycall._tools import Tool
-from polycall.call import Attempt, BoundCall, Call, Calls
+from polycall.call import Attempt, BoundCall, Call
+from polycall.calls import Calls
 from polycall.client import AsyncClient, Client
 from polycall.compat import Mode
 from polycall.errors import (
@@ -20,7 +22,7 @@ from polycall.errors import (
     UnknownToolError,
     UsageError,
 )
-from polycall.events import DeltaEvent, ErrorEvent, Event, SealedEvent, StartedEvent, TextEvent
+from polycall.events import DeltaEvent, ErrorEvent, Event, ReaskEvent, SealedEvent, StartedEvent, TextEvent
 from polycall.stream import AsyncStream, Stream
 from polycall.types import Limits, Usage
 
@@ -28,6 +30,7 @@ __all__ = [
     "ArgumentProblem",
     "AsyncClient",
     "AsyncStream",
+    "AsyncValidationInfo",
     "Attempt",
     "BoundCall",
     "Call",
@@ -46,6 +49,7 @@ __all__ = [
     "Mode",
     "NoCallsError",
     "PolycallError",
+    "ReaskEvent",
     "RefusalError",
     "SealedEvent",
     "StartedEvent",
@@ -56,6 +60,8 @@ __all__ = [
     "UnknownToolError",
     "Usage",
     "UsageError",
+    "async_field_validator",
+    "async_model_validator",
     "from_openai",
     "from_provider",
 ]

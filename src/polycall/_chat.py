@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from polycall._failure import reported, shown
 from polycall._framing import arguments_text
+from polycall._generation import REFUSED, Generation, failed_generation
 from polycall._tools import legal_name
 from polycall.errors import TransportError
 from polycall.types import (
@@ -65,7 +66,10 @@ class ChatDecoder:
         choices = event.get("choices")
         error = event.get("error")
         if error and not choices:
-            raise reported(error)
+            generation = failed_generation(error)
+            if generation is None:
+                raise reported(error)
+            return self._failed(generation, event)
         if whole:
             self._whole = event
             if not is_array(choices) or not any(
@@ -132,6 +136,17 @@ class ChatDecoder:
         if event.get("error"):
             raise reported(event["error"])
 
+    def _failed(self, generation: Generation, event: JsonObject) -> Iterator[WireItem]:
+        """Return what the model wrote before the server refused it."""
+        self._head = self._head or event
+        seen = self._choices.setdefault(0, _Choice())
+        seen.finish = REFUSED
+        if generation.text and not seen.has_text:
+            seen.fold({"content": generation.text})
+            yield TextDelta(generation.text)
+        yield from generation.calls
+        yield Stop(REFUSED, calls=True)
+
     def _choice(self, choice: JsonObject, number: int, *, whole: bool) -> Iterator[WireItem]:
         seen = self._choices.get(number)
         if seen is None:
@@ -176,6 +191,10 @@ class _Choice:
                 self._lists.setdefault(key, []).extend(value)
             elif key != "function_call":
                 self._others[key] = value
+
+    @property
+    def has_text(self) -> bool:
+        return "content" in self._texts
 
     def message(self) -> JsonObject:
         return {**self._others, **self._lists, **{key: "".join(pieces) for key, pieces in self._texts.items()}}

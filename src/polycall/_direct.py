@@ -79,6 +79,19 @@ class Direct:
         """Wrap the response."""
         return Reply(raw.chunks, raw.close, raw.status, headers=raw.headers, secrets=raw.secrets, url=raw.url)
 
+    @property
+    def half_turns(self) -> bool:
+        """The provider's own."""
+        return self.provider.half_turns
+
+    @property
+    def raw_arguments(self) -> bool:
+        """The provider's own."""
+        return self.provider.raw_arguments
+
+    def said(self, error: Exception) -> None:
+        """Return nothing: there is no SDK."""
+
     def headers(self, key: str | None) -> Mapping[str, str]:
         """Return the provider's own."""
         return self.provider.headers(key)

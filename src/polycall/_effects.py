@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from polycall.provider import Reply
 
@@ -58,9 +58,10 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Do:
-    """Call a function and give what it returns; an awaitable is awaited."""
+    """Call a function and give what it returns; an awaitable is awaited. With a ``timeout`` in seconds it raises `Late`."""
 
     work: Callable[[], Any]
+    timeout: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +89,47 @@ class Sleep:
 Effect: TypeAlias = Open | Read | Close | Do | Start | First | Sleep
 Flow: TypeAlias = Generator[Any, Any, R]
 """A generator that yields effects, and events for whoever listens; returns an R. Each effect's outcome is sent or thrown in."""
+
+
+class Finished(Generic[R]):
+    """What a flow returned; the last thing that a pump yields."""
+
+    __slots__ = ("result",)
+
+    def __init__(self, result: R) -> None:
+        """Hold the result."""
+        self.result = result
+
+
+class Driving(Generic[R]):
+    """A flow, step by step: for the pumps, and for what drives several side by side."""
+
+    __slots__ = ("_argument", "_flow", "_resume", "_send")
+
+    def __init__(self, flow: Flow[R]) -> None:
+        """Start before the first step."""
+        self._flow = flow
+        self._send: Callable[[Any], Any] = flow.send
+        self._resume = self._send
+        self._argument: Any = None
+
+    def step(self) -> Any:
+        """Resume the flow and return the effect or event that it yields, or `Finished`."""
+        resume, argument = self._resume, self._argument
+        self._resume, self._argument = self._send, None
+        try:
+            return resume(argument)
+        except StopIteration as stop:
+            return Finished(stop.value)
+
+    def give(self, outcome: object) -> None:
+        """Send the outcome of an effect in with the next step."""
+        self._argument = outcome
+
+    def fail(self, error: Exception) -> None:
+        """Raise the failure of an effect inside the flow with the next step."""
+        self._resume, self._argument = self._flow.throw, error
+
+    def close(self) -> None:
+        """Close the flow where it stands."""
+        self._flow.close()

@@ -6,220 +6,208 @@ listens; it returns the `Calls`. Nothing here blocks, awaits or touches a socket
 
 from __future__ import annotations
 
-import copy
-import time
-from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from polycall._effects import Close, Effect, Flow, Open, Read, Sleep
-from polycall._failure import failure, redact, redirected
-from polycall._framing import Framing
-from polycall._incoming import Incoming
-from polycall._retry import Retries
-from polycall._validate import Checking
-from polycall.call import Calls
-from polycall.errors import CallErrors, DeadlineError, LimitError, PolycallError, TransportError
-from polycall.provider import Connection, Encoded, Late, Reply
-from polycall.types import Limits, Request
+from polycall._ask import Deadline, Exchange, answered
+from polycall._async_validators import awaited, needs_awaiting
+from polycall._beside import Beside, Failed
+from polycall._effects import Do, Finished, Flow
+from polycall._gather import Gathered
+from polycall._try import Try
+from polycall.call import Call
+from polycall.calls import Calls
+from polycall.errors import CallErrors, DeadlineError, LimitError, PolycallError
+from polycall.events import ErrorEvent, ReaskEvent, SealedEvent
+from polycall.types import ToolCall
 
-_REDIRECT: Final = 300
-_LONGEST_REFUSAL: Final = 64 * 1024
-_LONGEST_TIMEOUT: Final = 10.0**7  # seconds; clocks cannot wait much longer
-_REST: Final = 0.05
-_LONGEST_REST: Final = 4
+__all__ = ["Exchange", "exchange"]
 
-
-def _silent(_name: str, _make: Callable[[], Any]) -> None:
-    """Tell nobody."""
+_MOST_EARLY: Final = 4
+"""Requests for bad calls while the first answer is on its way: a model that gets every call wrong is asked at the end."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Exchange:
-    """Everything that one question needs.
-
-    Attributes:
-        stream: Whether the answer is asked for as a stream.
-        raising: Whether bad calls raise at the end instead of standing in their places.
-        timeout: Seconds for the whole of it, None for no limit of ours.
-        retries: How often a request that failed on its way is sent again.
-        tell: Told what happens, for the user's hooks: the event's name, and what makes the thing to tell.
-    """
-
-    connection: Connection
-    request: Request
-    checking: Checking
-    stream: bool = False
-    raising: bool = True
-    timeout: float | None = None
-    retries: int = 0
-    tell: Callable[[str, Callable[[], Any]], None] = _silent
+_UNREADABLE: Final = frozenset({400, 422, 500})
+"""What services answer that cannot read the arguments of a bad call when they are sent back as the model wrote them."""
 
 
 def exchange(asked: Exchange) -> Flow[Calls[Any]]:
-    """Ask once, and return what came back.
+    """Ask, ask again for what is bad, and return what came back.
 
     Raises:
         CallErrors: Calls are bad, and ``asked.raising``.
         TransportError: Nothing usable came back.
-        DeadlineError: ``asked.timeout`` ran out.
+        DeadlineError: ``asked.timeout`` ran out before there was an answer.
         LimitError: More came than the limits allow, and no answer before it.
     """
-    provider = asked.connection.provider
-    encoded = provider.encode(asked.request, stream=asked.stream)
-    asked.tell("completion:kwargs", lambda: copy.deepcopy({**encoded.body, **encoded.transport}))
+    line = _Line(asked)
     try:
-        incoming, reply = yield from _answered(asked, encoded)
+        yield from line.run()
     except Exception as error:
         if not isinstance(error, PolycallError):
             names = ", ".join(tool.name for tool in asked.request.tools)
-            error.add_note(f"polycall had asked {provider.name} for calls of {names} (model {asked.request.model})")
+            error.add_note(
+                f"polycall had asked {asked.connection.provider.name} for calls of {names} (model {asked.request.model})"
+            )
         asked.tell("completion:error", _given(error))
         raise
-    calls = incoming.calls(encoded.messages, provider, reply)
-    asked.tell("completion:response", lambda: calls.response)
-    for bad in calls.errors:
-        asked.tell("parse:error", _given(bad))
+    calls = line.calls()
     if asked.raising and calls.errors:
         count = sum(call.error is not None for call in calls.calls)
         message = f"{count} of {len(calls)} calls cannot be used" if count else "the response is not what was asked for"
         failure = CallErrors(message, calls.errors, calls)
         asked.tell("completion:last_attempt", _given(failure))
-        raise failure
+        raise failure from calls.stopped
     return calls
 
 
-class _Deadline:
-    def __init__(self, seconds: float | None) -> None:
-        self._seconds = seconds
-        self._end = None if seconds is None else time.monotonic() + min(seconds, _LONGEST_TIMEOUT)
+class _Line:
+    """One question on its way: its requests, and what they have brought so far."""
 
-    def left(self) -> float | None:
-        """Return the seconds that are left, None where there is no deadline."""
-        return None if self._end is None else max(0.0, self._end - time.monotonic())
+    def __init__(self, asked: Exchange) -> None:
+        self._asked = asked
+        self._deadline = Deadline(asked.timeout)
+        most = 0 if asked.checking.allowed == frozenset() else asked.max_retries  # where no call is allowed none can be right
+        self._gathered = Gathered(asked.request.messages, asked.checking.tools.names, most, stream=asked.stream)
+        if not asked.connection.provider.raw_arguments:
+            self._gathered.write_plainly()
+        self._beside: Beside[tuple[Try, bool]] = Beside(self._take, self._ask_early, (SealedEvent,))
+        self._stopped: Exception | None = None
+        self._early = 0
 
-    def hold(self, effect: Effect) -> Generator[Any, Any, Any]:
-        """Carry out an effect that has been given the time that is left."""
-        message = f"no complete answer within timeout={self._seconds} seconds"
-        if self.left() == 0:  # what is there at once is never late, and may go on for ever
-            raise DeadlineError(message)
+    def run(self) -> Flow[None]:
+        """Ask until nothing is to be asked any more."""
+        self._send(self._gathered.first)
+        yield from self._beside.drive()
+
+    def calls(self) -> Calls[Any]:
+        """Return the outcome."""
+        gathered, results = self._gathered, self._asked.connection.provider.results
+        attempts = [one.attempt() for one in gathered.tries]
+        last = next(one for one in reversed(gathered.tries) if not one.early)
+        return Calls(
+            [gathered.places[place] for place in sorted(gathered.places)],
+            conversation=lambda: gathered.conversation(results),
+            errors=gathered.errors,
+            text=next((attempt.text for attempt in attempts if attempt.text), ""),
+            usage=gathered.usage,
+            finish_reason=None if last.incoming is None else last.incoming.finish_reason,
+            attempts=attempts,
+            stopped=self._stopped,
+            response=last.response,
+        )
+
+    def _send(self, one: Try) -> None:
+        one.running += 1
+        self._beside.add((one, False), answered(self._asked, one, self._deadline), through=one.number == 0)
+
+    def _take(self, key: tuple[Try, bool], item: Any) -> Iterable[Any]:
+        """Take what a flow has brought; return the events that the user sees of it."""
+        one, checked = key
+        if isinstance(item, SealedEvent):
+            return self._sealed(one, cast("Any", item).call, checked=checked)
+        if isinstance(item, Finished | Failed):
+            return self._ended(one, cast("Any", item))
+        return (item,) if isinstance(item, ErrorEvent) else ()
+
+    def _ended(self, one: Try, how: Finished[None] | Failed) -> Iterator[Any]:
+        one.running -= 1
+        if isinstance(how, Failed):
+            self._fail(one, how.error)
+        if not one.running:
+            yield from self._end(one)
+        if not any(other.running for other in self._gathered.tries):
+            yield from self._ask_again()
+
+    def _sealed(self, one: Try, call: Call[Any], *, checked: bool) -> Sequence[Any]:
+        """Put a call in its place; first it is checked by what awaits something, beside everything else."""
+        if not checked and needs_awaiting(call):
+            one.running += 1
+            self._beside.add((one, True), self._confirmed(one, call))
+            return ()
+        placed = self._gathered.sealed(one, call)
+        return () if placed is None else (SealedEvent(placed),)
+
+    def _confirmed(self, one: Try, call: Call[Any]) -> Flow[None]:
+        raw = ToolCall(call.index, call.id, "", "") if one.incoming is None else one.incoming.calls[call.index]
+        work = partial(awaited, call, raw, self._asked.checking)
+        yield SealedEvent((yield from self._deadline.hold(Do(work, self._deadline.left()))))
+
+    def _end(self, one: Try) -> Iterator[Any]:
+        """Take note that nothing more comes of a request."""
+        for placed in self._gathered.ended(one):
+            yield SealedEvent(placed)
+        if one not in self._gathered.tries:
+            return
+        attempt = one.attempt()
+        self._asked.tell("completion:response", lambda: attempt.response)
+        for bad in attempt.errors:
+            self._asked.tell("parse:error", _given(bad))
+        self._asked.tell("attempt", _given(attempt))
+
+    def _fail(self, one: Try, error: Exception) -> None:
+        """End all of it where the first request has failed; else keep what there is."""
+        if one.number == 0:
+            raise error
+        status = getattr(error, "status_code", None) or getattr(error, "status", None)  # an SDK's exception, or ours
+        one.forgiven = (status in _UNREADABLE and self._gathered.write_plainly()) or (
+            one.early and not isinstance(error, DeadlineError)
+        )
+        if one.early:
+            self._early = _MOST_EARLY  # the service may take whole turns only, or one request at a time: then at the end
+        if one.forgiven:
+            return
+        self._asked.tell("completion:error", _given(error))
+        self._stopped = self._stopped or error
+
+    def _ask_again(self) -> Sequence[ReaskEvent]:
+        """Ask for what is bad, now that nothing more is on its way; return what to announce."""
+        gathered = self._gathered
+        if self._stopped is not None or not (gathered.due() or gathered.missing()):
+            return ()
         try:
-            return (yield effect)
-        except Late:
-            raise DeadlineError(message) from None
-        except Exception as error:
-            if self.left() == 0:  # the transport's own timeout was quicker
-                raise DeadlineError(message) from error
-            raise
+            self._check_budget()
+        except LimitError as error:
+            self._stopped = error
+            return ()
+        return (self._reask(gathered.again),)
 
+    def _ask_early(self) -> Sequence[ReaskEvent]:
+        """Ask for bad calls while the first answer is still on its way; return what to announce."""
+        gathered, first = self._gathered, self._gathered.first
+        if not self._asked.early or first.ended or first.incoming is None or first.incoming.finished:
+            return ()
+        if self._stopped is None and self._early < _MOST_EARLY and gathered.due_early():
+            self._early += 1
+            return (self._reask(gathered.again_early),)
+        return ()
 
-def _answered(asked: Exchange, encoded: Encoded) -> Generator[Any, Any, tuple[Incoming, Reply]]:
-    """Ask until an answer has come; what fails before the model has begun to answer may be sent again."""
-    provider, connection = asked.connection.provider, asked.connection
-    deadline, retries, moves = _Deadline(asked.timeout), Retries(asked.retries), 0
-    checking = replace(asked.checking, strict_schemas=encoded.strict_schemas)
-    while True:
-        reply: Reply | None = None
-        incoming = Incoming(checking, provider.decoder(), asked.request.tool_choice)
-        send = partial(provider.send, connection.client, encoded, stream=asked.stream, timeout=deadline.left())
-        try:
-            got: Reply = yield from deadline.hold(Open(send, provider.open, deadline.left(), connection.at_once))
-            reply = got
-            if got.status is None or got.status < _REDIRECT:
-                yield from _read(incoming, got, deadline, checking.limits)
-                return incoming, got
-            body = yield from _start_of(got, deadline)
-            url = redirected(got.status, got.url, got.headers, checking.limits.hosts, moves)
-            if url is None:
-                raise failure(got.status, got.headers, body, got.url)
-            encoded, moves, pause = replace(encoded, path=url), moves + 1, 0.0
-        except TransportError as error:
-            redact(error, () if reply is None else reply.secrets)
-            pause = retries.pause(error, deadline.left())
-            asked.tell("completion:error", _given(error))
-        if reply is not None:
-            yield Close(reply)
-        yield Sleep(pause)
+    def _reask(self, make: Callable[[Any], Try]) -> ReaskEvent:
+        one = make(self._asked.connection.provider.results)
+        self._send(one)
+        return ReaskEvent(one.number, one.asked)
 
+    def _check_budget(self) -> None:
+        """Check that one more request can be paid for: it holds at least what the last one held and gave.
 
-def _start_of(reply: Reply, deadline: _Deadline) -> Generator[Any, Any, bytes]:
-    """Read the body of a response that is no answer, as far as anybody wants to know."""
-    start = b""
-    try:
-        while len(start) < _LONGEST_REFUSAL:
-            chunk = yield from deadline.hold(Read(reply, deadline.left()))
-            if chunk is None:
-                break
-            start += chunk
-    except DeadlineError:
-        raise
-    except Exception:  # noqa: BLE001  # the status has told what matters
-        return start
-    return start
-
-
-def _read(incoming: Incoming, reply: Reply, deadline: _Deadline, limits: Limits) -> Generator[Any, Any, None]:
-    """Read the reply to its end; what breaks it off after the model has begun cuts the answer, and loses nothing."""
-    framing = Framing()
-    broken: str | None = None
-    try:
-        yield from _chunks(framing, incoming, reply, deadline, limits.response)
-        for event in framing.close():
-            yield from incoming.feed(event, whole=bool(framing.whole))
-        if framing.done:
-            yield from _rest(reply)
-            # Gateways write the end marker whatever happened behind them.
-            broken = None if incoming.finished else "the stream ended without saying why the model stopped"
-        elif not (framing.whole or reply.whole):
-            broken = "the stream ended without saying that it is complete"
-    except (TransportError, LimitError) as error:
-        if isinstance(error, TransportError):
-            error.status = error.status or reply.status
-            redact(error, reply.secrets)
-        if not incoming.begun or (isinstance(error, DeadlineError) and not incoming.finished):
-            raise
-        broken, incoming.cause = str(error), error.__cause__ or error
-    if not (incoming.begun or framing.streaming) or (framing.done and not incoming.answered):
-        reason = "is empty" if framing.whole is None else "holds no answer of the model"
-        message = f"the server's answer {reason}"
-        raise TransportError(message, status=reply.status, transient=True)
-    yield from incoming.close(broken)
-
-
-def _rest(reply: Reply) -> Generator[Any, Any, None]:
-    """Read what is behind the end marker, which is next to nothing: then the connection can be used again."""
-    try:
-        for _ in range(_LONGEST_REST):
-            if (yield Read(reply, _REST)) is None:
-                return
-    except Exception:  # noqa: BLE001  # the answer is complete
-        return
-
-
-def _chunks(framing: Framing, incoming: Incoming, reply: Reply, deadline: _Deadline, most: int) -> Generator[Any, Any, None]:
-    """Feed what arrives until the end, or until more than so many bytes have come."""
-    room = most
-    while not framing.done and (chunk := (yield from _next(incoming, reply, deadline))) is not None:
-        piece = chunk[:room] if isinstance(chunk, bytes) else chunk
-        for event in framing.feed(piece):
-            yield from incoming.feed(event, whole=reply.whole)
-        if len(piece) < len(chunk):
-            message = f"the response is longer than {most} bytes; limits=polycall.Limits(response=...) allows more"
+        Raises:
+            LimitError: It cannot, or nobody knows what was taken.
+        """
+        most, usage = self._asked.max_tokens_total, self._gathered.usage
+        if most is None:
+            return
+        if usage is None or usage.input_tokens is None:
+            raise LimitError("max_tokens_total is set and the service does not count tokens: bad calls are not asked again")
+        last = self._gathered.tries[-1].incoming
+        taken = usage.input_tokens + (usage.output_tokens or 0)
+        known = None if last is None else last.usage
+        least = 0 if known is None else (known.input_tokens or 0) + (known.output_tokens or 0)
+        if taken + least > most:
+            message = (
+                f"{taken} tokens are taken, and one more request needs at least {least}: max_tokens_total={most} allows no more"
+            )
             raise LimitError(message)
-        room -= len(chunk) if isinstance(chunk, bytes) else 0
-
-
-def _next(incoming: Incoming, reply: Reply, deadline: _Deadline) -> Generator[Any, Any, Any]:
-    """Read the next chunk; whatever the transport raises then is a broken connection."""
-    try:
-        return (yield from deadline.hold(Read(reply, deadline.left())))
-    except TransportError:
-        raise
-    except Exception as error:
-        where = "" if incoming.begun else " before anything of the answer arrived"
-        message = f"the connection broke{where} ({type(error).__name__})"
-        raise TransportError(message, transient=True) from error
 
 
 def _given(thing: object) -> Callable[[], object]:

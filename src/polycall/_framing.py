@@ -14,12 +14,14 @@ import jiter
 from typing_extensions import override
 
 from polycall.errors import TransportError
-from polycall.types import JsonObject, is_object
+from polycall.types import JsonObject, is_array, is_object
 
-_BOM: Final = b"\xef\xbb\xbf"
+_NOTHING: Final = b" \t\n\r\x0b\x0c\xef\xbb\xbf"
+"""White space, and the bytes of a byte order mark."""
 _FIELDS: Final = (b":", b"data:", b"event:", b"id:", b"retry:")
 _DONE: Final = b"[DONE]"
 _LONGEST_INTEGER: Final = 4_300
+_DEEPEST: Final = 300
 _LONGEST_SHOWN: Final = 8_000  # cut again when secrets have been taken out
 
 
@@ -32,7 +34,7 @@ class Framing:
         streaming: Whether a line of a stream was read, be it a comment.
     """
 
-    __slots__ = ("_data", "_error", "_parts", "_start", "done", "streaming", "whole")
+    __slots__ = ("_data", "_error", "_parts", "done", "streaming", "whole")
 
     def __init__(self) -> None:
         """Start at the first byte of a response."""
@@ -41,7 +43,6 @@ class Framing:
         self.streaming = False
         self._parts: list[bytes] = []  # of a whole body, or of a line that is not complete
         self._data: list[bytes] = []  # the data lines of the event that is not complete
-        self._start = b""
         self._error = False  # whether the event that is not complete is named so
 
     def feed(self, chunk: bytes | Mapping[str, Any]) -> Iterator[JsonObject]:
@@ -78,10 +79,8 @@ class Framing:
                 yield last
 
     def _sniff(self, chunk: bytes) -> bytes:
-        start = (self._start + chunk).removeprefix(_BOM).lstrip()
-        self._start = b""
-        if not start or _BOM.startswith(start):
-            self._start = start  # of white space nothing is kept: servers send it to keep the connection alive
+        start = chunk.lstrip(_NOTHING)  # servers send white space to keep the connection alive
+        if not start:
             return b""
         if start.startswith(b"<"):
             message = "the server answered with an HTML page instead of JSON: check base_url and what stands between"
@@ -148,11 +147,26 @@ def _parse_leniently(data: bytes) -> Any:
     of the arguments refuses what is made of them.
     """
     try:
-        return json.loads(data.decode("utf-8-sig", "surrogateescape"), object_pairs_hook=_pairs, parse_int=_integer)
+        parsed = json.loads(data.decode("utf-8-sig", "surrogateescape"), object_pairs_hook=_pairs, parse_int=_integer)
+        _check_depth(parsed)
     except (ValueError, RecursionError) as error:
         reason = "it nests too deep" if isinstance(error, RecursionError) else "it is not JSON, or cut"
         message = f"the server's answer cannot be read: {reason}" if data.strip() else "the server's answer is empty"
         raise TransportError(message, body=data[:_LONGEST_SHOWN].decode(errors="replace"), transient=True) from None
+    return parsed
+
+
+def _check_depth(value: Any) -> None:
+    """Refuse what nests deeper than the strict parser takes: who walks through it later would run out of stack."""
+    inner = [value]
+    for _ in range(_DEEPEST):
+        inner = [one for outer in inner for one in _inside(outer)]
+    if inner:
+        raise RecursionError
+
+
+def _inside(value: Any) -> list[Any]:
+    return [inner for _, inner in value.items()] if is_object(value) else value if is_array(value) else []
 
 
 class _Repeated(dict[str, Any]):

@@ -1,18 +1,17 @@
-"""One response while it arrives: pieces in, events out, and at the end the `Calls`."""
+"""One response while it arrives: pieces in, events out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from polycall._decode import Assembled, Assembler, Piece, Stray, whole_text
-from polycall._turn import Turn
 from polycall._validate import Checking, validate
-from polycall.call import Attempt, Call, Calls
+from polycall.call import Response
 from polycall.errors import CallError, CutOffError, InvalidArgumentsError, LimitError, NoCallsError, RefusalError, TransportError
 from polycall.events import DeltaEvent, ErrorEvent, Event, SealedEvent, StartedEvent, TextEvent
-from polycall.provider import Decoder, Provider, Reply
+from polycall.provider import Decoder
 from polycall.types import CallDelta, JsonObject, Message, Refusal, Stop, TextDelta, ToolCall, ToolChoice, Usage, WireItem
 
 
@@ -23,6 +22,10 @@ class Incoming:
         begun: Whether any event has arrived.
         cut: What cut the whole answer short, in words for people; None as long as nothing did.
         cause: The exception that broke the connection.
+        calls: The complete calls so far, by position, before they were checked.
+        errors: What is wrong with the answer beside its calls.
+        usage: The tokens; None as long as the provider does not say.
+        finish_reason: Why the model stopped, in the provider's word; None as long as it does not say.
     """
 
     def __init__(self, checking: Checking, decoder: Decoder, choice: ToolChoice) -> None:
@@ -34,13 +37,13 @@ class Incoming:
         self._choice = choice
         self._decoder = decoder
         self._assembler = Assembler(seal_on_close=decoder.seal_on_close, limits=checking.limits)
-        self._calls: dict[int, Call[Any]] = {}
-        self._sealed: dict[int, ToolCall] = {}
-        self._errors: list[CallError] = []
+        self.calls: dict[int, ToolCall] = {}
+        self.errors: list[CallError] = []
+        self.usage: Usage | None = None
+        self.finish_reason: str | None = None
+        self._cut_inside = False
         self._texts: list[str] = []
         self._refusals: list[str] = []
-        self._usage: Usage | None = None
-        self._finish: str | None = None
         self._for_calls = False
         self._cuts: dict[int, str | None] = {}
         self._started: set[int] = set()
@@ -72,7 +75,7 @@ class Incoming:
                 self._texts.append(item.text)
                 yield TextEvent(item.text)
             elif isinstance(item, Usage):
-                self._usage = item
+                self.usage = item
             elif isinstance(item, Refusal):
                 self._refusals.append(item.text)
             else:
@@ -94,56 +97,51 @@ class Incoming:
         if self.cut is None and (not self._cuts or not self._decoder.finished):
             self.cut = broken
         yield from self._events(self._assembler.close(self._cuts, self.cut))
-        count = len(self._calls)
+        count = len(self.calls)
         if self._refusals:
             yield self._fail(RefusalError("the model refuses to answer; its words are in `text`", index=count))
         cut = self.cut or next(filter(None, self._cuts.values()), None)
-        if cut is not None and not any(call.outcome == "cut off" for call in self._calls.values()):
+        if cut is not None and not self._cut_inside:
             error = CutOffError(f"the answer was cut after call number {count}, and more may be missing: {cut}", index=count)
             error.__cause__ = self.cause
             yield self._fail(error)
-        if self._for_calls and not self._calls and not self._errors:
+        if self._for_calls and not self.calls and not self.errors:
             yield self._fail(NoCallsError("the model stopped to call tools, and no call came", index=0))
-        if self._choice.forced and not self._calls and not self._errors:
+        if self._choice.forced and not self.calls and not self.errors:
             yield self._fail(NoCallsError("a call was required, and the model made none", index=0))
 
-    def calls(self, messages: Sequence[Message], provider: Provider, reply: Reply) -> Calls[Any]:
-        """Return everything that came, after `close`.
+    @property
+    def model(self) -> str | None:
+        """The model that answers, in the provider's word; None as long as it does not say."""
+        return self._decoder.model
+
+    @property
+    def text(self) -> str:
+        """The text so far: the model's words, or those with which it refuses."""
+        return whole_text(self._texts or self._refusals)
+
+    def turn(self, number: int, written: Callable[[ToolCall], ToolCall]) -> tuple[list[Message], list[ToolCall]]:
+        """Return the model's turn so far as messages to send back, and its calls, each with an id of its own.
 
         Args:
-            messages: The conversation that was sent.
-            provider: Puts the results of the calls into its own form later.
-            reply: Where the SDK's own object comes from.
+            number: How many messages are before it; ids that are made up come of it.
+            written: Makes of each call what is sent back of it.
         """
-        calls = [self._calls[index] for index in sorted(self._calls)]
-        sealed = [self._sealed[index] for index in sorted(self._sealed)]
-        errors = [call.error for call in calls if call.error is not None] + self._errors
-        attempt = Attempt(self._decoder.model, self._finish, self._usage, tuple(errors))
-        decoder = self._decoder
+        calls = _with_ids([written(self.calls[index]) for index in sorted(self.calls)], number)
+        return self._decoder.turn(calls), calls
 
-        def turn() -> Turn:
-            named = _with_ids(sealed, len(messages))
-            return Turn(tuple(messages), tuple(decoder.turn(named)), tuple(named), provider.results)
-
-        return Calls(
-            calls,
-            turn=turn,
-            errors=errors,
-            text=whole_text(self._texts or self._refusals),
-            usage=self._usage,
-            finish_reason=self._finish,
-            attempts=(attempt,),
-            body=lambda: decoder.body(sealed),
-            native=reply.native,
-        )
+    def response(self, native: Callable[[JsonObject], Any] | None) -> Response:
+        """Return what makes the SDK's own object, after `close`; ``native`` makes it of the parsed body."""
+        calls, decoder = self.calls, self._decoder
+        return Response(lambda: decoder.body([calls[index] for index in sorted(calls)]), native)
 
     def _stop(self, item: Stop) -> None:
-        self._finish = item.reason or self._finish
+        self.finish_reason = item.reason or self.finish_reason
         self._for_calls = self._for_calls or item.calls
         self._cuts[item.choice] = self._cuts.get(item.choice) or item.cut
 
     def _fail(self, error: CallError) -> ErrorEvent:
-        self._errors.append(error)
+        self.errors.append(error)
         return ErrorEvent(error)
 
     def _events(self, assembled: Iterable[Assembled]) -> Iterator[Event[Any]]:
@@ -156,8 +154,8 @@ class Incoming:
             else:
                 call = validate(one, self._checking)
                 if call.error is not None and call.outcome == "cut off":
-                    call.error.__cause__ = self.cause
-                self._sealed[one.index], self._calls[one.index] = one, call
+                    call.error.__cause__, self._cut_inside = self.cause, True
+                self.calls[one.index] = one
                 yield SealedEvent(call)
 
     def _piece(self, piece: Piece) -> Iterator[Event[Any]]:
@@ -185,7 +183,8 @@ def _with_ids(calls: Sequence[ToolCall], turn: int) -> list[ToolCall]:
     taken: set[str] = set()
     named: list[ToolCall] = []
     for call in calls:
-        own = call.id if call.id and call.id not in taken else f"c{turn % 10_000:04}{call.index % 10_000:04}"
+        given = (call.id or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # which every server takes
+        own = given if given and given not in taken else f"c{turn % 10_000:04}{call.index % 10_000:04}"
         while own in taken:
             own = f"{own}x"
         taken.add(own)

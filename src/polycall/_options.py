@@ -19,8 +19,11 @@ _OPTIONS: Final[Mapping[str, Any]] = {
     "parallel": None,
     "strict": True,
     "schema_strict": True,
+    "repair": False,
     "context": None,
     "max_retries": 1,
+    "max_tokens_total": None,
+    "reask": "early",
     "timeout": None,
     "retries": None,
     "limits": LIMITS,
@@ -32,6 +35,7 @@ _SWITCHES: Final[Mapping[str, tuple[bool | None, ...]]] = {
     "parallel": (True, False, None),
     "strict": (True, False),
     "schema_strict": (True, False),
+    "repair": (True, False),
 }
 
 
@@ -50,6 +54,13 @@ def read_options(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> tup
         raise UsageError(message)
     if not _is_count(own["max_retries"]):
         raise UsageError("max_retries counts the times that bad calls are asked again: write a whole number from 0 on")
+    if own["max_tokens_total"] is not None and not _is_count(own["max_tokens_total"]):
+        raise UsageError(
+            "max_tokens_total is the number of tokens that a question may take with all its re-asks; None sets no limit"
+        )
+    if own["reask"] not in {"early", "end"}:
+        message = f'reask={own["reask"]!r} is not understood: write reask="early" or reask="end"'
+        raise UsageError(message)
     if own["timeout"] is not None and not _is_seconds(own["timeout"]):
         raise UsageError("timeout is the number of seconds for the whole call, greater than 0; None sets no limit")
     if own["retries"] is not None and not _is_count(own["retries"]):

@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections.abc import Callable, Generator, Iterator
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from polycall._effects import Close, Do, Effect, First, Flow, Open, Read, Start, Task
+from polycall._effects import Close, Do, Driving, Effect, Finished, First, Flow, Open, Read, Start, Task
 from polycall.errors import TransportError
 from polycall.provider import Late, Reply, Waiting
 
@@ -20,49 +22,6 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 CLOSED: Final = "the stream was closed before the answer was complete"
-
-
-class Finished(Generic[R]):
-    """What a flow returned; the last thing that a pump yields."""
-
-    __slots__ = ("result",)
-
-    def __init__(self, result: R) -> None:
-        """Hold the result."""
-        self.result = result
-
-
-class Driving(Generic[R]):
-    """A flow, step by step: what both pumps share."""
-
-    __slots__ = ("_argument", "_flow", "_resume")
-
-    def __init__(self, flow: Flow[R]) -> None:
-        """Start before the first step."""
-        self._flow = flow
-        self._resume: Callable[[Any], Any] = flow.send
-        self._argument: Any = None
-
-    def step(self) -> Any:
-        """Resume the flow and return the effect or event that it yields, or `Finished`."""
-        try:
-            item = self._resume(self._argument)
-        except StopIteration as stop:
-            return Finished(stop.value)
-        self.give(None)
-        return item
-
-    def give(self, outcome: object) -> None:
-        """Send the outcome of an effect in with the next step."""
-        self._resume, self._argument = self._flow.send, outcome
-
-    def fail(self, error: Exception) -> None:
-        """Raise the failure of an effect inside the flow with the next step."""
-        self._resume, self._argument = self._flow.throw, error
-
-    def close(self) -> None:
-        """Close the flow where it stands."""
-        self._flow.close()
 
 
 def pump(flow: Flow[R], world: Blocking | None = None) -> Generator[Any, None, None]:
@@ -103,7 +62,7 @@ class Blocking:
         self._replies: list[Reply] = []
         self._opening: list[Waiting] = []
         self._gone = threading.Event()
-        self._worker: _Worker | None = None
+        self._idle: list[_Worker] = []
         self._wakers: list[futures.Future[None]] = []
 
     def carry_out(self, effect: Effect) -> Any:  # noqa: PLR0911  # one for each effect
@@ -115,12 +74,12 @@ class Blocking:
                 return self._open(effect)
             case Close(reply):
                 return self._let_go(reply)
-            case Do(work):
-                return work()
+            case Do(work, timeout):
+                return self._within(timeout, partial(_settled, work))
             case Start(what):
                 return self._start(what)
             case First(tasks, timeout):
-                return _first(tasks, timeout)
+                return self._first(tasks, timeout)
             case _:
                 self._gone.wait(effect.seconds)  # and not past the end of the stream
         return None
@@ -131,12 +90,11 @@ class Blocking:
         for waiting in tuple(self._opening):
             waiting.cancel()
         for woken in tuple(self._wakers):
-            woken.set_result(None)
+            if not woken.done():
+                woken.set_result(None)
         for reply in tuple(self._replies):
             reply.close()
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            worker.do(None)
+        self._dismiss()
 
     def _open(self, effect: Open) -> Reply:
         if self._gone.is_set():
@@ -175,35 +133,58 @@ class Blocking:
         """Do work, in a thread that is left behind when ``timeout`` seconds are over."""
         if timeout is None:
             return work()
-        from concurrent import futures
-
-        worker, self._worker = self._worker or _Worker(), None
-        task: futures.Future[Any] = futures.Future()
+        worker, task = self._worker(), _future()
         worker.do(_into(task, work))
-        woken: futures.Future[None] = futures.Future()
-        self._wakers.append(woken)
-        if not self._gone.is_set():
-            futures.wait((task, woken), timeout, futures.FIRST_COMPLETED)
-        self._wakers.remove(woken)
+        try:
+            self._wait((task,), timeout)
+        finally:
+            if not task.done():
+                worker.do(None)  # ends when it gets there
         if not task.done():
-            worker.do(None)  # ends when it gets there
             raise TransportError(CLOSED) if self._gone.is_set() else Late
-        if self._worker is None and not self._gone.is_set():
-            self._worker = worker
-        else:
-            worker.do(None)
+        self._free(worker)
         return task.result()
 
     def _start(self, what: Effect | Generator[Effect, Any, Any]) -> futures.Future[Any]:
-        return self._begin((lambda: self.carry_out(what)) if isinstance(what, Effect) else (lambda: _result(_drive(what, self))))
+        worker, task = self._worker(), _future()
+        run = _into(task, (lambda: self.carry_out(what)) if isinstance(what, Effect) else (lambda: _result(_drive(what, self))))
+        worker.do(run)
+        worker.do(partial(self._free, worker))
+        return task
 
-    @staticmethod
-    def _begin(work: Callable[[], Any]) -> futures.Future[Any]:
+    def _first(self, tasks: tuple[Task, ...], timeout: float | None) -> Task | None:
+        self._wait(tasks, timeout)
+        done = next((task for task in tasks if task.done()), None)
+        if done is None and self._gone.is_set():
+            raise TransportError(CLOSED)
+        return done
+
+    def _wait(self, tasks: tuple[Any, ...], timeout: float | None) -> None:
+        """Wait until one of the tasks is done, the time is over, or the stream is closed."""
         from concurrent import futures
 
-        task: futures.Future[Any] = futures.Future()
-        threading.Thread(target=_into(task, work), name="polycall", daemon=True).start()
-        return task
+        woken = _future()
+        self._wakers.append(woken)
+        try:
+            if not self._gone.is_set():
+                futures.wait((*tasks, woken), timeout, futures.FIRST_COMPLETED)
+        finally:
+            self._wakers.remove(woken)
+
+    def _worker(self) -> _Worker:
+        with suppress(IndexError):
+            return self._idle.pop()
+        return _Worker()
+
+    def _free(self, worker: _Worker) -> None:
+        self._idle.append(worker)
+        if self._gone.is_set():
+            self._dismiss()
+
+    def _dismiss(self) -> None:
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().do(None)
 
 
 class _Worker:
@@ -212,10 +193,10 @@ class _Worker:
     def __init__(self) -> None:
         from queue import SimpleQueue
 
-        self._given: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._given: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         threading.Thread(target=self._run, name="polycall", daemon=True).start()
 
-    def do(self, work: Callable[[], None] | None) -> None:
+    def do(self, work: Callable[[], object] | None) -> None:
         """Do something next; None ends the thread."""
         self._given.put(work)
 
@@ -241,11 +222,32 @@ def _into(task: futures.Future[Any], work: Callable[[], Any]) -> Callable[[], No
     return run
 
 
-def _first(tasks: tuple[Task, ...], timeout: float | None) -> Task | None:
+def _future() -> futures.Future[Any]:
     from concurrent import futures
 
-    done, _ = futures.wait(tasks, timeout, futures.FIRST_COMPLETED)  # type: ignore[arg-type]  # made by _begin
-    return next((task for task in tasks if task in done), None)
+    return futures.Future()
+
+
+def _settled(work: Callable[[], Any]) -> Any:
+    """Call a function; what it gives to be awaited runs on an event loop of its own."""
+    import inspect
+
+    result = work()
+    if not inspect.isawaitable(result):
+        return result
+    import asyncio
+
+    async def wait() -> Any:
+        return await result
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(wait())
+    task = _future()  # a blocking client in a coroutine: its thread has a loop, and cannot have another
+    runner = threading.Thread(target=_into(task, lambda: asyncio.run(wait())), name="polycall", daemon=True)
+    runner.start()
+    return task.result()
 
 
 def _result(events: Iterator[Any]) -> Any:

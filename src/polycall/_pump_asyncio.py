@@ -12,8 +12,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, TypeVar, cast
 
-from polycall._effects import Close, Do, Effect, First, Flow, Open, Read, Start
-from polycall._pump import CLOSED, Driving, Finished
+from polycall._effects import Close, Do, Driving, Effect, Finished, First, Flow, Open, Read, Start
+from polycall._pump import CLOSED
 from polycall.errors import TransportError
 from polycall.provider import Late, Reply
 
@@ -69,13 +69,14 @@ class Asyncio:
             case Close(reply):
                 self._replies.remove(reply)
                 await _closed(reply)
-            case Do(work):
-                result = work()
-                return await result if inspect.isawaitable(result) else result
+            case Do(work, timeout):
+                return await self._till_closed(partial(_within, timeout, partial(_settled, work)))
             case Start(what):
                 return self._start(what)
             case First(tasks, timeout):
                 done, _ = await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)  # type: ignore[type-var]  # made by _start
+                if self._is_closed():
+                    raise TransportError(CLOSED)
                 return next((task for task in tasks if task in done), None)
             case _:
                 await self._till_closed(partial(asyncio.sleep, effect.seconds))
@@ -159,6 +160,11 @@ async def _within(seconds: float | None, work: Callable[[], Awaitable[Any]]) -> 
         if scope.expired():
             raise Late from None
         raise
+
+
+async def _settled(work: Callable[[], Any]) -> Any:
+    result = work()
+    return await result if inspect.isawaitable(result) else result
 
 
 async def _closed(reply: Reply) -> None:

@@ -101,7 +101,7 @@ def _with_integers(value: Any, schemas: Iterable[Any], root: Mapping[str, Any], 
     """Do so where ``value`` may be described by any of several schemas."""
     known = alternatives(schemas, root)
     if is_object(value):
-        known = [schema for schema in known if _could_be(value, schema)] or known
+        known = [schema for schema in known if "properties" in schema and _could_be(value, schema)] or known
         fields = {key: [_field(schema, key) for schema in known] for key in value}
         return {key: _with_integers(one, fields[key], root, (*path, key)) for key, one in value.items()}
     if is_array(value):
@@ -138,7 +138,12 @@ def _could_be(value: Mapping[str, Any], schema: Mapping[str, Any]) -> bool:
         return False
     constants = {name: field["const"] for name, field in fields.items() if is_mapping(field) and "const" in field}
     fit = all(value.get(name, constant) == constant for name, constant in constants.items())
-    return fit and value.keys() >= set(schema.get("required", ()))
+    return fit and all(name in value or _takes_null(fields.get(name)) for name in schema.get("required", ()))
+
+
+def _takes_null(schema: object) -> bool:
+    """Whether a field may be null; in a strict dialect that is how it is left out."""
+    return is_mapping(schema) and any(is_mapping(one) and one.get("type") == "null" for one in schema.get("anyOf", ()))
 
 
 def _field(schema: Mapping[str, Any], key: str) -> Any:

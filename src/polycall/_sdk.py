@@ -11,8 +11,9 @@ from typing import Any, Final
 from typing_extensions import override
 
 from polycall.provider import Reply
+from polycall.types import JsonObject, is_object
 
-__all__ = ["Reading", "opened"]
+__all__ = ["Reading", "opened", "said"]
 
 _KEYS: Final = ("authorization", "api-key", "x-api-key")
 
@@ -39,6 +40,12 @@ def opened(raw: Any, module: str, kind: str) -> Reply:
         chunks = Reading(response, response.iter_bytes())
         close = chunks.close
     return Reply(chunks, close, raw.status_code, native=lambda body: made.construct(**body), secrets=secrets)
+
+
+def said(error: Exception) -> JsonObject | None:
+    """Return what a server said with an error status, as the SDK keeps it in its exception; None where there is nothing."""
+    body = getattr(error, "body", None)
+    return {"error": body} if is_object(body) else None
 
 
 class Reading(Iterator[bytes]):

@@ -26,6 +26,7 @@ class Service:
         required: Whether `tool_choice` can ask for a call; where it cannot, nothing is sent, and an answer without a call is an
             error all the same.
         stream_usage: Whether it takes ``stream_options``.
+        raw_arguments: Whether it takes back arguments that are no JSON object; where it does not, and says so, they are wrapped.
         parallel: What is sent as ``parallel_tool_calls`` when the user says nothing; None sends nothing.
         url: Its base URL, None where every user has another.
         keys: The environment variables that hold its key, the first one that is set counts; none where no key is needed.
@@ -42,6 +43,7 @@ class Service:
     named_choice: bool = True
     required: bool = True
     stream_usage: bool = True
+    raw_arguments: bool = True
     parallel: bool | None = None
     url: str | None = None
     keys: tuple[str, ...] = ()
@@ -71,6 +73,7 @@ def _like(
         named_choice=named_choice,
         required=required,
         stream_usage=stream_usage,
+        raw_arguments=not local,  # they put them through the model's chat template
         url=url,
         keys=keys,
     )
@@ -90,6 +93,7 @@ LLAMACPP: Final = Service(
     grammar=True,
     allowed_tools=False,
     named_choice=False,
+    raw_arguments=False,
     parallel=True,
     url="http://localhost:8080/v1",
 )
@@ -149,7 +153,7 @@ _SERVICES: Final = (
         required=False,
     ),
 )
-_GOOGLE: Final = Service("google", ("generativelanguage.googleapis.com",), strict=False, allowed_tools=False)
+_GOOGLE: Final = Service("google", ("generativelanguage.googleapis.com",), strict=False, allowed_tools=False, raw_arguments=False)
 
 
 def service_at(url: str) -> Service:

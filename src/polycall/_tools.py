@@ -87,6 +87,10 @@ class Toolset:
         """Return the tool that was offered under exactly this name."""
         return self._by_wire_name.get(wire_name)
 
+    def names(self) -> frozenset[str]:
+        """Return every name that the schemas give to a field or a definition."""
+        return frozenset[str]().union(*(tool.names for tool in self.offered))
+
     def choice(self, wanted: object) -> ToolChoice:
         """Read the user's ``tool_choice``.
 

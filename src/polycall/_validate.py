@@ -10,14 +10,22 @@ from typing import Any, Final, NoReturn, get_args
 
 import jiter
 from pydantic import ValidationError
-from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownError, to_json
+from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownError, PydanticSerializationError, to_json
 from pydantic_core.core_schema import CoreSchemaType, ErrorType
 
 from polycall._dialects import take_out_nulls
+from polycall._repair import DOUBLED, repaired, undoubled
 from polycall._schema import SchemaMismatch, with_integers
 from polycall._tools import Offered, Toolset
 from polycall.call import Call, Outcome
-from polycall.errors import ArgumentProblem, CallError, CutOffError, InvalidArgumentsError, UnknownToolError
+from polycall.errors import (
+    ArgumentProblem,
+    CallError,
+    CutOffError,
+    InvalidArgumentsError,
+    UnknownToolError,
+    meant_for_the_model,
+)
 from polycall.types import LIMITS, JsonObject, Limits, ToolCall, is_array, is_object
 
 _OWN_KINDS: Final = frozenset(get_args(ErrorType)) - {"value_error", "assertion_error"}
@@ -47,6 +55,7 @@ class Checking:
         strict: Whether JSON values must be of the schema's types as they are; False lets pydantic convert them.
         context: What the user's validators see as ``info.context``.
         limits: What one response may cost.
+        repair: Whether arguments that are not strict JSON are put right, where that needs no guess at what is meant.
     """
 
     tools: Toolset
@@ -55,6 +64,7 @@ class Checking:
     strict: bool = True
     context: object = None
     limits: Limits = LIMITS
+    repair: bool = False
 
 
 def validate(call: ToolCall, checking: Checking) -> Call[Any]:
@@ -62,7 +72,7 @@ def validate(call: ToolCall, checking: Checking) -> Call[Any]:
     offered = checking.tools.find(call.name)
     if offered is None or (checking.allowed is not None and call.name not in checking.allowed):
         return _bad(call, "unknown", UnknownToolError(_unknown(call, checking), **_of(call, call.name)), None)
-    name = offered.schema.name
+    name, repairs = offered.schema.name, tuple[str, ...]()
     if call.cut is not None:
         error = CutOffError(f"the answer was cut inside this call: {call.cut}", **_of(call, name))
         return _bad(call, "cut off", error, offered)
@@ -73,14 +83,26 @@ def validate(call: ToolCall, checking: Checking) -> Call[Any]:
             )
         text = call.arguments.strip(" \t\n\r")  # what JSON calls white space, and no more
         value = _value("{}" if text in _NO_ARGUMENTS else text, offered, checking)
-    except _Refused as refused:
-        said = [str(problem) for problem in refused.problems[:_FIRST_PROBLEMS]]
-        more = len(refused.problems) - len(said)
-        reason = "; ".join([*said, f"and {more} more"] if more else said)
-        invalid = InvalidArgumentsError(reason, problems=refused.problems, **_of(call, name))
-        invalid.__cause__ = refused.cause
-        return _bad(call, "invalid", invalid, offered)
-    return Call(call.index, call.id, name, call.arguments, "ok", None, value, offered.source)
+    except _Refused as problem:
+        mended = _mended(call.arguments, offered, checking, problem) if checking.repair else None
+        if mended is None:
+            return refused(call, problem.problems, checking, problem.cause)
+        value, repairs = mended
+    return Call(call.index, call.id, name, call.arguments, "ok", None, value, offered.source, repairs)
+
+
+def refused(
+    call: ToolCall, problems: Sequence[ArgumentProblem], checking: Checking, cause: ValidationError | None = None
+) -> Call[Any]:
+    """Return the bad call that a call of a known tool is, for what is wrong with its arguments."""
+    offered = checking.tools.find(call.name)
+    said = [str(problem) for problem in problems[:_FIRST_PROBLEMS]]
+    more = len(problems) - len(said)
+    reason = "; ".join([*said, f"and {more} more"] if more else said)
+    name = call.name if offered is None else offered.schema.name
+    invalid = InvalidArgumentsError(reason, problems=problems, **_of(call, name))
+    invalid.__cause__ = cause
+    return _bad(call, "invalid", invalid, offered)
 
 
 def _unknown(call: ToolCall, checking: Checking) -> str:
@@ -99,10 +121,34 @@ def _bad(call: ToolCall, outcome: Outcome, error: CallError, offered: Offered | 
 
 
 class _Refused(Exception):  # noqa: N818  # never leaves this file
-    def __init__(self, problems: Sequence[ArgumentProblem], cause: ValidationError | None = None) -> None:
+    def __init__(
+        self, problems: Sequence[ArgumentProblem], cause: ValidationError | None = None, paths: Sequence[Path] = ()
+    ) -> None:
         super().__init__()
         self.problems = tuple(problems)
         self.cause = cause
+        self.paths = tuple(paths)
+
+
+def _mended(text: str, offered: Offered, checking: Checking, problem: _Refused) -> tuple[Any, tuple[str, ...]] | None:
+    """Return the value that arguments have once they are repaired, and what was repaired; None where that does not help."""
+    paths = problem.paths
+    made = None if paths else repaired(text) if len(text) <= checking.limits.arguments else None
+    done = () if made is None else made[1]
+    text = text if made is None else made[0]
+    try:
+        if made is not None:
+            return _value(text, offered, checking), done
+    except _Refused as again:
+        paths = again.paths
+    try:
+        arguments = _scan(text, offered, checking.limits.depth) if paths else {}
+        if not undoubled(arguments, paths):
+            return None
+        value = _value(to_json(arguments).decode(), offered, checking)
+    except (_Refused, PydanticSerializationError):
+        return None
+    return value, (*done, *(() if DOUBLED in done else (DOUBLED,)))
 
 
 def _value(text: str, offered: Offered, checking: Checking) -> Any:
@@ -116,13 +162,14 @@ def _value(text: str, offered: Offered, checking: Checking) -> Any:
             said = f"the arguments do not fit in {error.error_count()} places"
             raise _Refused([ArgumentProblem("", said, said)]) from None
         problems = [_problem(details, offered) for details in error.errors(include_url=False)]
-        raise _Refused(problems, _without_input(error, problems)) from None
+        paths = [details["loc"] for details in error.errors(include_url=False, include_context=False, include_input=False)]
+        raise _Refused(problems, _without_input(error, problems), paths) from None
     except SchemaMismatch as error:
-        problems = [ArgumentProblem(_joined(path, offered), text, text) for path, text in error.found]
-        raise _Refused(problems) from None
+        problems = [ArgumentProblem(_joined(path, offered), text, _located(path, text)) for path, text in error.found]
+        raise _Refused(problems, paths=[path for path, _ in error.found]) from None
     except Exception as error:  # noqa: BLE001  # validators are the user's code
         reason = f"the tool's own check failed with {type(error).__name__}"
-        raise _Refused([ArgumentProblem("", reason, f"{reason}: {error}")]) from None
+        raise _Refused([ArgumentProblem("", reason, f"{reason}: {error}", for_model=False)]) from None
 
 
 def _as_the_type_has_it(text: str, arguments: JsonObject, offered: Offered, sent: Mapping[str, Any] | None) -> str:
@@ -194,7 +241,9 @@ def _problem(details: Any, offered: Offered) -> ArgumentProblem:
     else:
         told = {key: "..." if key in _QUOTING else value for key, value in context.items()}
         reason = PydanticKnownError(kind, told or None).message()
-    return ArgumentProblem(_joined(details["loc"], offered), reason, f"{'.'.join(map(str, details['loc']))}: {details['msg']}")
+    detail = _located(details["loc"], details["msg"])
+    for_model = "error" not in context or meant_for_the_model(context["error"])
+    return ArgumentProblem(_joined(details["loc"], offered), reason, detail, for_model)
 
 
 def _without_input(error: ValidationError, problems: list[ArgumentProblem]) -> ValidationError:
@@ -211,6 +260,10 @@ def _joined(path: Path, offered: Offered) -> str:
     """Write a path; a key that the model made up is a ``?``, as it may be anything."""
     known = offered.names
     return ".".join(str(step) if isinstance(step, int) or step in known or _is_label(step) else "?" for step in path)
+
+
+def _located(path: Path, text: str) -> str:
+    return f"{'.'.join(map(str, path))}: {text}" if path else text
 
 
 def _is_label(step: str) -> bool:

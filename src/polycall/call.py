@@ -1,29 +1,20 @@
-"""What the user gets: the calls of a response and their values."""
+"""What the user gets of one call, and of one request."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import UnionType
-from typing import Annotated, Any, Generic, Literal, TypeAlias, Union, get_args, get_origin, overload
+from typing import Annotated, Any, Generic, Literal, TypeAlias, Union, get_args, get_origin
 
-from typing_extensions import TypeForm, TypeVar, is_typeddict, override
+from typing_extensions import TypeVar, is_typeddict, override
 
-from polycall._turn import Answer, Turn, result_text
-from polycall.errors import CallError, UsageError
-from polycall.types import JsonObject, Message, Usage, is_mapping
+from polycall.errors import CallError
+from polycall.types import JsonObject, Usage
 
-__all__ = [
-    "Attempt",
-    "BoundCall",
-    "Call",
-    "Calls",
-    "Outcome",
-]
+__all__ = ["Attempt", "BoundCall", "Call", "Outcome", "Response"]
 
 T = TypeVar("T", covariant=True)
-V = TypeVar("V")
 
 Outcome: TypeAlias = Literal["ok", "invalid", "unknown", "cut off"]
 """How one call came out: its value is good, its arguments are bad, its tool was not offered, or the answer ends inside it."""
@@ -59,6 +50,8 @@ class Call(Generic[T]):
         arguments: The JSON text as the model wrote it, empty when it wrote none; written anew where the server sent an object.
         outcome: ``"ok"``, or what went wrong.
         error: Why there is no value; None exactly when ``outcome`` is ``"ok"``.
+        repairs: What was put right in the arguments before they were checked, in words like ``"trailing comma"``; empty for
+            nothing. Only with ``repair=True``; ``arguments`` stays as the model wrote it.
     """
 
     index: int
@@ -69,6 +62,7 @@ class Call(Generic[T]):
     error: CallError | None = None
     _value: Any = field(default=None, repr=False)
     _source: Any = field(default=None, repr=False)
+    repairs: tuple[str, ...] = ()
 
     @property
     def value(self) -> T:
@@ -101,200 +95,65 @@ class Call(Generic[T]):
         return isinstance(kind, type) and not is_typeddict(kind) and self.error is None and isinstance(self._value, kind)
 
 
+class Response:
+    """The SDK's own response object, made when it is first asked for. Pickled it is the parsed body."""
+
+    __slots__ = ("_body", "_made", "_native")
+
+    def __init__(self, body: Callable[[], JsonObject] = dict, native: Callable[[JsonObject], Any] | None = None) -> None:
+        """Take what makes the parsed body, and what makes the SDK's object of it; None where no SDK was used."""
+        self._body: JsonObject | Callable[[], JsonObject] = body
+        self._native = native
+        self._made: tuple[Any] | None = None
+
+    def get(self) -> Any:
+        """Return the object; the parsed body where no SDK was used."""
+        if self._made is None:
+            body = self._parsed()
+            self._made = (body if self._native is None else self._native(body),)
+        return self._made[0]
+
+    def _parsed(self) -> JsonObject:
+        self._body = self._body() if callable(self._body) else self._body
+        return self._body
+
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _response, (self._parsed(),)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Response:
+        return self
+
+
+def _response(body: JsonObject) -> Response:
+    return Response(lambda: body)
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One request to the provider, out of those that made up the answer.
+    """One request to the provider, out of those that made up the outcome.
 
     Attributes:
         model: The model that answered, in the provider's word; None where it does not say.
         finish_reason: Why it stopped, in the provider's word; None where it does not say.
         usage: The tokens of this request alone; None where the provider does not say.
-        errors: What was wrong with this answer.
+        errors: What was wrong with this answer: the errors of its calls, then those of the answer as a whole. Their positions are
+            those in this answer.
+        calls: The calls of this answer alone, as they were checked; also those that were only sent again.
+        text: The text of this answer.
+        asked: Which calls of the outcome were asked again by this request, by their positions there; empty for the first.
     """
 
     model: str | None
     finish_reason: str | None
     usage: Usage | None
     errors: tuple[CallError, ...]
-
-
-class Calls(Sequence[T]):
-    """The calls of one response: a sequence of their values, in the model's order, to be read as often as you like.
-
-    Where a call is bad (``errors="return"``, or `CallErrors.calls`) its `CallError` stands in its place.
-
-    Attributes:
-        calls: One `Call` per call of the model, in its order.
-        errors: Every error: those of the calls, in order, then those of the response as a whole.
-        text: The text beside the calls; empty when there is none.
-        usage: The tokens over all attempts; None where the provider does not say.
-        finish_reason: Why the model stopped, in the provider's word; None where it does not say.
-        attempts: The requests that made up this answer, oldest first.
-    """
-
-    __slots__ = ("_body", "_native", "_turn", "attempts", "calls", "errors", "finish_reason", "text", "usage")
-
-    def __init__(
-        self,
-        calls: Sequence[Call[Any]],
-        *,
-        turn: Callable[[], Turn],
-        errors: Sequence[CallError] = (),
-        text: str = "",
-        usage: Usage | None = None,
-        finish_reason: str | None = None,
-        attempts: Sequence[Attempt] = (),
-        body: Callable[[], JsonObject] = dict,
-        native: Callable[[JsonObject], Any] | None = None,
-    ) -> None:
-        """Hold what one exchange gave. ``turn`` and ``body`` make what is seldom asked for, ``native`` the SDK's own object."""
-        self.calls: tuple[Call[T], ...] = tuple(calls)
-        self.errors = tuple(errors)
-        self.text = text
-        self.usage = usage
-        self.finish_reason = finish_reason
-        self.attempts = tuple(attempts)
-        self._turn: Turn | Callable[[], Turn] = turn
-        self._body: JsonObject | Callable[[], JsonObject] = body
-        self._native: Any = native
+    calls: tuple[Call[Any], ...] = ()
+    text: str = ""
+    asked: tuple[int, ...] = ()
+    _response: Response = field(default_factory=Response, repr=False, compare=False)
 
     @property
     def response(self) -> Any:
-        """The SDK's own response object, made when first asked for; the parsed body where no SDK was used.
-
-        After a stream it is the whole response put together from the chunks. After unpickling it is the parsed body.
-        """
-        if callable(self._body):
-            self._body = self._body()
-        if self._native is None:
-            return self._body
-        if not isinstance(self._native, _Made):
-            self._native = _Made(self._native(self._body))
-        return self._native.value
-
-    @property
-    def messages(self) -> list[Message]:
-        """The conversation so far with the model's turn at its end, in the provider's form.
-
-        The calls of that turn are not answered yet: providers want an answer to every one, see `reply`.
-        """
-        turn = self._said()
-        return [*turn.before, *turn.assistant]
-
-    def reply(self, results: Mapping[Any, Any] | Iterable[Any]) -> list[Message]:
-        """Return the messages that continue the conversation, every call answered.
-
-        Args:
-            results: A result per good call: a mapping by position, by provider id, by `Call`; or all of them in the model's
-                order. Text is sent as it is, anything else as JSON. Bad calls are answered with the reason they are bad,
-                unless a result is given for them.
-
-        Raises:
-            UsageError: A good call has no result, or a result belongs to no call.
-        """
-        if isinstance(results, str | bytes):
-            raise UsageError("reply takes a result per call: a list in the model's order, or a mapping by position")
-        given = self._by_position(results)
-        answers: list[Answer] = []
-        for call, checked in zip(self._said().calls, self.calls, strict=True):
-            if call.index in given:
-                answers.append(Answer(call, result_text(given[call.index], call)))
-            elif checked.error is not None:
-                answers.append(Answer(call, checked.error.reason, failed=True))
-            else:
-                message = (
-                    f"no result for call {call.index} ({call.name}): every call needs one, add it under the key {call.index}"
-                )
-                raise UsageError(message)
-        return [*self.messages, *self._said().results(answers)]
-
-    def _said(self) -> Turn:
-        self._turn = self._turn if isinstance(self._turn, Turn) else self._turn()
-        return self._turn
-
-    def of(self, kind: TypeForm[V]) -> list[V]:
-        """Return the good values of one type, in the model's order.
-
-        Args:
-            kind: A tool of the request (a TypedDict or function counts only as the tool it is), or a class of values.
-        """
-        return [_in_place(call) for call in self.calls if call.error is None and call.is_of(kind)]  # type: ignore[misc]
-
-    @overload
-    def __getitem__(self, index: int) -> T: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[T, ...]: ...
-    @override
-    def __getitem__(self, index: int | slice) -> T | tuple[T, ...]:
-        if isinstance(index, slice):
-            return tuple(_in_place(call) for call in self.calls[index])
-        return _in_place(self.calls[index])
-
-    @override
-    def __len__(self) -> int:
-        return len(self.calls)
-
-    @override
-    def __iter__(self) -> Iterator[T]:
-        return map(_in_place, self.calls)
-
-    @override
-    def __repr__(self) -> str:
-        return f"Calls({list(self)!r})"
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Calls[T]:
-        made = object.__new__(type(self))
-        for name in self.__slots__:
-            value = getattr(self, name)
-            setattr(made, name, value if name.startswith("_") else copy.deepcopy(value, memo))
-        return made
-
-    def __copy__(self) -> Calls[T]:
-        return self
-
-    @override
-    def __getstate__(self) -> dict[str, Any]:
-        body = self._body() if callable(self._body) else self._body
-        return {
-            "_body": body,
-            "_native": None,
-            "_turn": self._said(),
-            **{name: getattr(self, name) for name in self.__slots__[3:]},
-        }
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
-            setattr(self, name, value)
-
-    def _by_position(self, results: Mapping[Any, Any] | Iterable[Any]) -> dict[int, Any]:
-        if not is_mapping(results):
-            values: list[Any] = list(results) if isinstance(results, Iterable) else [results]
-            if len(values) != len(self.calls):
-                need = "give one per call, in order, or a mapping by position"
-                message = f"{len(values)} results for {len(self.calls)} calls: {need}"
-                raise UsageError(message)
-            return dict(enumerate(values))
-        by_id = {call.id: call.index for call in reversed(self.calls) if call.id}
-        given: dict[int, Any] = {}
-        for key, value in results.items():
-            position: Any = by_id.get(key) if isinstance(key, str) else key
-            if isinstance(key, Call):
-                position = next((call.index for call in self.calls if call is key), None)
-            if not isinstance(position, int) or not 0 <= position < len(self.calls):
-                message = (
-                    f"a result is given for {key!r}, which is no call of this response: use positions 0 to {len(self.calls) - 1}"
-                )
-                raise UsageError(message)
-            given[position] = value
-        return given
-
-
-@dataclass(frozen=True, slots=True)
-class _Made:
-    value: Any
-
-
-def _in_place(call: Call[V]) -> V:
-    # A bad call's place holds its error; the face types that as `Calls[T | CallError]`.
-    error: Any = call.error
-    return call.value if error is None else error
+        """The SDK's own response object, made when first asked for; the parsed body without an SDK, and after unpickling."""
+        return self._response.get()

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeAl
 
 from typing_extensions import TypeForm, TypeVar
 
-from polycall._exchange import Exchange
+from polycall._ask import Exchange
 from polycall._options import read_messages, read_options
 from polycall._tools import Tool, toolset
 from polycall._validate import Checking
-from polycall.call import Calls
+from polycall.calls import Calls
 from polycall.compat import Hooks, InstructorNames, check_mode
 from polycall.errors import CallError, UsageError
 from polycall.provider import Connection
@@ -88,11 +88,19 @@ class _Face(InstructorNames):
         return Exchange(
             connection=connection,
             request=request,
-            checking=Checking(offered, allowed, strict=own["strict"], context=own["context"], limits=own["limits"]),
+            checking=Checking(
+                offered, allowed, strict=own["strict"], context=own["context"], limits=own["limits"], repair=own["repair"]
+            ),
             stream=own["stream"],
             raising=own["errors"] == "raise",
             timeout=own["timeout"],
             retries=own["retries"] if own["retries"] is not None else connection.retries or 0,
+            max_retries=own["max_retries"],
+            early=own["stream"]
+            and own["reask"] == "early"
+            and own["max_tokens_total"] is None
+            and connection.provider.half_turns,
+            max_tokens_total=own["max_tokens_total"],
             tell=self._hooks.tell,
         )
 
@@ -127,8 +135,10 @@ class Client(_Face):
         a `Stream`); ``tool_choice`` (``"auto"``, ``"required"``, ``"none"``, a tool, or a list of the tools that are allowed);
         ``parallel`` (True or False; None, the default, says nothing to the provider); ``strict`` (False lets pydantic convert
         values); ``schema_strict`` (False keeps from the provider's strict schema dialect); ``context`` (for the models' own
-        validators); ``max_retries`` (accepted for programs that pass it; bad calls are not asked again yet); ``timeout`` (seconds
-        for the whole call); ``limits`` (`Limits` of one response); ``retries`` (how often a request that failed on its way is sent
+        validators); ``repair`` (True puts right arguments that are JSON but for a code fence, doubled encoding, Python's literals
+        or a trailing comma, and says so in `Call.repairs`); ``max_retries`` (how often a bad call is asked again, 1 by default; 0 for never); ``reask`` (``"early"``, the
+        default, asks for a bad call while the stream still runs; ``"end"`` waits for its end); ``max_tokens_total`` (tokens of all
+        requests together, behind which nothing is asked again); ``timeout`` (seconds for the whole call); ``limits`` (`Limits` of one response); ``retries`` (how often a request that failed on its way is sent
         again; only without an SDK, which has its own).
 
         Raises:

@@ -18,6 +18,7 @@ HOOKS: Final = (
     "completion:error",
     "completion:last_attempt",
     "parse:error",
+    "attempt",
 )
 
 
@@ -134,7 +135,8 @@ class InstructorNames:
 
         Args:
             name: ``completion:kwargs`` (gets the arguments that are sent), ``completion:response`` (the SDK's response object),
-                ``completion:error``, ``completion:last_attempt`` and ``parse:error`` (the exception).
+                ``completion:error``, ``completion:last_attempt`` and ``parse:error`` (the exception); ``attempt`` (the `Attempt`:
+                what each answer was like, with the errors of its calls).
             handler: A plain function; what it returns is ignored, and when it fails that is a warning.
         """
         self._hooks.on(name, handler)

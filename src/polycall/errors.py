@@ -21,14 +21,15 @@ No error of polycall holds a key or a prompt. The arguments of a call are in the
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from polycall.call import Calls
+    from polycall.calls import Calls
 
 __all__ = [
     "ArgumentProblem",
@@ -45,6 +46,9 @@ __all__ = [
     "UnknownToolError",
     "UsageError",
 ]
+
+E = TypeVar("E", bound="CallError")
+P = TypeVar("P", bound="PolycallError")
 
 _LONGEST_NAME: Final = 64
 
@@ -113,11 +117,13 @@ class ArgumentProblem:
         field: Where: names and positions joined by dots (``stops.1.city``), empty for the arguments as a whole.
         reason: What is wrong, in words that hold no part of the arguments.
         detail: The same as the checker said it; it may quote the arguments, and is left out of pickles.
+        for_model: Whether the model may be told the detail. Not where it is the text of an exception that was not meant for it.
     """
 
     field: str
     reason: str
     detail: str
+    for_model: bool = True
 
     @override
     def __reduce__(self) -> tuple[Any, ...]:
@@ -146,7 +152,7 @@ class CallError(PolycallError):
     def __init__(
         self, reason: str, *, index: int, tool: str | None = None, id: str | None = None, arguments: str | None = None
     ) -> None:
-        super().__init__(f"call {index} ({_short(tool)}): {reason}" if tool is not None else reason)
+        super().__init__(_text(reason, index, tool))
         self.reason = reason
         self.index = index
         self.tool = tool
@@ -229,13 +235,30 @@ class CallErrors(PolycallError, ExceptionGroup[CallError]):  # noqa: N818  # sev
         return type(self), (self.message, list(self.exceptions))
 
 
-def _rebuild(kind: type[PolycallError], args: tuple[Any, ...], state: dict[str, Any]) -> PolycallError:
+def _rebuild(kind: type[P], args: tuple[Any, ...], state: dict[str, Any]) -> P:
     error = kind.__new__(kind, *args)
     error.args = args
     error.__dict__.update(state)
     return error
 
 
-def _short(name: str) -> str:
+def meant_for_the_model(error: object) -> bool:
+    """Whether an exception of a user's check says what is wrong with the arguments, and is no accident that tells of the host."""
+    kind = type(error)
+    return kind in {ValueError, AssertionError} or kind.__module__.partition(".")[0] not in sys.stdlib_module_names
+
+
+def moved(error: E, index: int) -> E:
+    """Return the same error for another position."""
+    made: E = _rebuild(type(error), (_text(error.reason, index, error.tool),), {**error.__dict__, "index": index})
+    made.__cause__ = error.__cause__
+    return made
+
+
+def _text(reason: str, index: int, tool: str | None) -> str:
+    return reason if tool is None else f"call {index} ({short_name(tool)}): {reason}"
+
+
+def short_name(name: str) -> str:
     """A tool's name fit for one line of text: the model may have written anything there."""
     return name if len(name) <= _LONGEST_NAME and name.isprintable() else ascii(name[:_LONGEST_NAME])

@@ -11,7 +11,7 @@ from typing_extensions import TypeVar
 from polycall.call import Call
 from polycall.errors import CallError
 
-__all__ = ["DeltaEvent", "ErrorEvent", "Event", "SealedEvent", "StartedEvent", "TextEvent"]
+__all__ = ["DeltaEvent", "ErrorEvent", "Event", "ReaskEvent", "SealedEvent", "StartedEvent", "TextEvent"]
 
 T = TypeVar("T", covariant=True)
 
@@ -67,7 +67,7 @@ class DeltaEvent:
 
 @dataclass(frozen=True, slots=True)
 class SealedEvent(Generic[T]):
-    """A call is complete and checked. Each call of the response is sealed exactly once."""
+    """A call is complete and checked. A bad one may be sealed once more, after it was asked again; a good one never is."""
 
     call: Call[T]
     type: Literal["sealed"] = "sealed"
@@ -75,11 +75,25 @@ class SealedEvent(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class ErrorEvent:
-    """Something is wrong with the response as a whole; calls that are sealed stay as they are."""
+    """Something is wrong with an answer as a whole; calls that are sealed stay as they are. What is missing may be asked for."""
 
     error: CallError
     type: Literal["error"] = "error"
 
 
-Event: TypeAlias = TextEvent | StartedEvent | DeltaEvent | SealedEvent[T] | ErrorEvent
+@dataclass(frozen=True, slots=True)
+class ReaskEvent:
+    """The model is asked again.
+
+    Attributes:
+        attempt: The number of the request, from 1; those that fail are counted too, and are not in ``calls.attempts``.
+        indexes: The positions of the bad calls that it is asked for; empty where only what is missing is asked for.
+    """
+
+    attempt: int
+    indexes: tuple[int, ...]
+    type: Literal["reask"] = "reask"
+
+
+Event: TypeAlias = TextEvent | StartedEvent | DeltaEvent | SealedEvent[T] | ErrorEvent | ReaskEvent
 """What happens in a response, in the order in which it happens."""

@@ -134,7 +134,7 @@ class Decoder(Protocol):
 
         Raises:
             TransportError: The server reports an error, after the items of the event if there are any; or a whole response is no
-                answer.
+                answer. An error that is about what the model wrote is no such thing: it holds calls, or text.
         """
         ...
 
@@ -153,6 +153,16 @@ class Provider(Protocol):
     @property
     def name(self) -> str:
         """What people call it, and what modes are checked against."""
+        ...
+
+    @property
+    def half_turns(self) -> bool:
+        """Whether it takes a conversation that holds the beginning of a turn, so that a bad call can be asked again at once."""
+        ...
+
+    @property
+    def raw_arguments(self) -> bool:
+        """Whether it takes back arguments that are no JSON object, as its own model wrote them."""
         ...
 
     def encode(self, request: Request, *, stream: bool) -> Encoded:
@@ -176,6 +186,10 @@ class Provider(Protocol):
 
     def open(self, raw: Any) -> Reply:
         """Wrap what `send` gave."""
+        ...
+
+    def said(self, error: Exception) -> JsonObject | None:
+        """Return what the server said when the SDK raised ``error``, as an event of the wire; None where it said nothing."""
         ...
 
     def decoder(self) -> Decoder:

@@ -9,9 +9,11 @@ from typing import Any, Generic, Self, cast
 
 from typing_extensions import TypeVar
 
-from polycall._exchange import Exchange, exchange
-from polycall._pump import Blocking, Finished, pump
-from polycall.call import Calls
+from polycall._ask import Exchange
+from polycall._effects import Finished
+from polycall._exchange import exchange
+from polycall._pump import Blocking, pump
+from polycall.calls import Calls
 from polycall.errors import UsageError
 from polycall.events import Event, SealedEvent
 

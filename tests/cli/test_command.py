@@ -110,7 +110,7 @@ class TestPrinting:
         before = answering(piece(0, "Weather", location="Oslo"), piece(1, "GoogleSearch", query="polycall"))
         done = polycall("ask", "?", before=before)
         assert (done.returncode, done.stderr) == (1, "")
-        bad, good, last = done.stdout.splitlines()
+        good, bad, last = done.stdout.splitlines()
         assert "units" in bad
         assert "GoogleSearch(query='polycall')" in good
         assert last.startswith("2 calls in ")
@@ -118,7 +118,7 @@ class TestPrinting:
     def test_a_bad_call_as_json(self):
         before = answering(piece(0, "Weather", location="Oslo"), piece(1, "GoogleSearch", query="polycall"))
         done = polycall("ask", "?", "--json", before=before)
-        bad, good, end = map(json.loads, done.stdout.splitlines())
+        good, bad, end = map(json.loads, done.stdout.splitlines())
         assert (bad["outcome"], good["outcome"], done.returncode) == ("invalid", "ok", 1)
         assert "units" in bad["error"]
         assert "value" not in bad

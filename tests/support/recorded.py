@@ -37,6 +37,11 @@ class Recorded:
     request: dict[str, Any] | None = field(repr=False)
 
     @property
+    def refused(self) -> bool:
+        """Whether the service has refused what its model wrote; the recording counts no call then. See tests/reask/test_groq.py."""
+        return b'"failed_generation"' in self.body
+
+    @property
     def tools(self) -> list[polycall.Tool]:
         """The tools that the calls name, without a schema; one at least."""
         names = dict.fromkeys(call["name"] for call in self.calls) or ["unused"]
@@ -73,8 +78,8 @@ def exchanges() -> tuple[Recorded, ...]:
 
 
 def answered() -> list[Recorded]:
-    """Return the exchanges that were answered with status 200 and a body."""
-    return [one for one in exchanges() if one.status < 400 and one.body.strip()]
+    """Return the exchanges that were answered with status 200 and a body, whose calls are those that the recording counts."""
+    return [one for one in exchanges() if one.status < 400 and one.body.strip() and not one.refused]
 
 
 def streams() -> list[Recorded]:

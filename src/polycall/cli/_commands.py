@@ -65,9 +65,12 @@ def ask(
         show = _Json(started) if as_json else _Lines(started)
         with _connected(model, base_url) as client, client.stream(question, tools=offered, errors="return") as stream:
             for event in stream.events():
-                if isinstance(event, SealedEvent):
+                if isinstance(event, SealedEvent) and event.call.error is None:
                     show.call(event.call)
             calls = stream.result()
+            for call in calls.calls:
+                if call.error is not None:  # still, after it was asked again
+                    show.call(call)
             show.end(calls)
     if calls.errors:
         raise typer.Exit(1)

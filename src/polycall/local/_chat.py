@@ -21,6 +21,7 @@ class LocalChat(OpenAIChat):
 
     service: Service = LLAMACPP
     name: str = "local"
+    half_turns: bool = False  # it answers one request at a time, and would wait for the end of the stream itself
 
     @override
     def encode(self, request: Request, *, stream: bool) -> Encoded:

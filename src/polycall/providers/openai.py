@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from polycall._chat import ChatDecoder
 from polycall._functions import functions
-from polycall._sdk import opened
+from polycall._sdk import opened, said
 from polycall._services import OPENAI, Service
 from polycall._turn import Answer
 from polycall.provider import Encoded, Reply
@@ -32,6 +32,12 @@ class OpenAIChat:
 
     service: Service = OPENAI
     name: str = "openai"
+    half_turns: bool = True
+
+    @property
+    def raw_arguments(self) -> bool:
+        """As the service does."""
+        return self.service.raw_arguments
 
     def encode(self, request: Request, *, stream: bool) -> Encoded:
         """Put a request into the body of ``POST /chat/completions``."""
@@ -68,6 +74,10 @@ class OpenAIChat:
     def open(self, raw: Any) -> Reply:
         """Wrap the SDK's raw response."""
         return opened(raw, "types.chat", "ChatCompletion")
+
+    def said(self, error: Exception) -> JsonObject | None:
+        """Return the body of an error status."""
+        return said(error)
 
     def decoder(self) -> ChatDecoder:
         """Return the reader of one response."""

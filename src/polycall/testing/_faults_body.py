@@ -71,8 +71,8 @@ def _with_content(mebibytes: int) -> Spoil:
 
 def _not_utf_8(honest: Honest) -> Answer:
     entries = honest.entries()
-    hurt = entries[min(1, len(entries) - 1)]["function"]
-    hurt["arguments"] = hurt["arguments"].replace('"}', f'{_MARK}"}}')
+    for hurt in (entry["function"] for entry in entries[:2][-1:]):
+        hurt["arguments"] = hurt["arguments"].replace('"}', f'{_MARK}"}}')
     answer = honest.answer(entries, cut_up=False)
     body = answer.body if isinstance(answer.body, bytes) else [*answer.body]
     written = [body] if isinstance(body, bytes) else [piece for piece in body if isinstance(piece, bytes)]
