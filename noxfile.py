@@ -123,6 +123,13 @@ def quick(session: nox.Session) -> None:
     run(session, "pytest", "-m", "not slow and not local", "--ignore=tests/test_docs.py", *session.posargs)
 
 
+@nox.session(default=False, reuse_venv=True)
+def fuzz(session: nox.Session) -> None:
+    """Fuzz the assembler and the argument check for ten minutes, guided by coverage; ``-- 60`` for sixty seconds."""
+    session.install("-e", ".", "atheris>=3")
+    session.run("python", "fuzz/calls.py", *session.posargs)
+
+
 SMOKE = """
 import pathlib, sys, sysconfig
 import polycall
