@@ -179,7 +179,7 @@ class _Asking:
 
     def asked(self) -> dict[str, Any]:
         """Return the arguments of the question."""
-        return {"messages": self.question, "response_model": Iterable[Weather | GoogleSearch]}
+        return {"messages": self.question, "response_model": Iterable[Weather | GoogleSearch], "max_retries": 0}
 
     def block(self, sdk: Any) -> None:
         """Ask, blocking."""
