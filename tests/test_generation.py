@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import polycall
 from polycall._generation import REFUSED, failed_generation
+from polycall.errors import InvalidArgumentsError, TransportError
+from polycall.provider import Connection, Reply
+from support.memory import InMemory, Script
 
 
 def read(text):
@@ -38,9 +44,7 @@ def test_words_without_a_call_are_text(text):
         (f"<function=weather>{ROME}</function>", [("weather", ROME)]),
         (f"<function=weather>{ROME}<function>", [("weather", ROME)]),
         (f"<function(weather){ROME}</function>", [("weather", ROME)]),
-        pytest.param(
-            f"<function(weather)>\n{ROME}\n</function>", [("weather", ROME)], marks=pytest.mark.xfail(strict=True, reason="13")
-        ),
+        (f"<function(weather)>\n{ROME}\n</function>", [("weather", ROME)]),
         (f"<function=weather,{ROME}</function>", [("weather", ROME)]),
         (f"<function=weather{ROME}</function>", [("weather", ROME)]),
         ("<function=stop.all-1></function>", [("stop.all-1", "")]),
@@ -111,3 +115,81 @@ def test_any_text_is_calls_or_text(text):
 @pytest.mark.parametrize("unit", ["<function=a>", "<tool_call>", "<function=a> ", '"name":"a"', "["])
 def test_long_text_is_read_in_linear_time(unit):
     read(unit * 20_000)
+
+
+# ------------------------------------------------------------------------------------------------ as an error of the server
+
+
+class Weather(pydantic.BaseModel):
+    city: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Refusing(InMemory):
+    """Answers with an error status, or raises as an SDK does."""
+
+    def send(self, client, encoded, *, stream, timeout):
+        client.sent.append(encoded.body)
+        if isinstance(client.chunks, Exception):
+            raise client.chunks
+        return client
+
+    def open(self, raw):
+        return Reply(iter(raw), raw.close, 400)
+
+
+class SDKError(Exception):
+    def __init__(self, body):
+        super().__init__("400")
+        self.body = body
+
+
+def ask(chunks):
+    script = Script(chunks)
+    client = polycall.Client(Connection(Refusing(), script, blocking=True), model="m")
+    try:
+        return client.create("?", tools=[Weather], errors="return", max_retries=0)
+    finally:
+        assert len(script.sent) == 1
+        assert script.closed == (not isinstance(chunks, Exception))
+
+
+def refusal(text):
+    return {"message": "Failed to call a function.", "code": REFUSED, "failed_generation": text}
+
+
+@pytest.mark.parametrize("sdk", [True, False])
+def test_a_refused_generation_is_an_answer(sdk):
+    text = f"<function=Weather>{ROME}</function><function=Weather>{{</function>"
+    error = refusal(text)
+    body = json.dumps({"error": error}).encode()
+    calls = ask(SDKError(error) if sdk else [body[:20], body[20:]])
+    assert calls[0] == Weather(city="Rome")
+    assert isinstance(calls[1], InvalidArgumentsError)
+    assert calls.finish_reason == REFUSED
+    assert [call["function"]["arguments"] for call in calls.messages[1]["tool_calls"]] == [ROME, "{"]
+
+
+@pytest.mark.parametrize("body", [None, "text", {}, {"message": "no such model"}, {"failed_generation": 7}])
+def test_any_other_refusal_of_an_sdk_passes_through(body):
+    with pytest.raises(SDKError) as caught:
+        ask(SDKError(body))
+    assert caught.value.body == body
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [],
+        [b"no JSON"],
+        [b"[]"],
+        [b"{}"],
+        [b'{"error":{"message":"no such model"}}'],
+        [b'{"error":', ConnectionError("gone")],
+        [json.dumps({"error": refusal("x" * 70_000)}).encode()[:65_000], b"x" * 9_000, b"never read"],
+    ],
+)
+def test_any_other_refusal_is_a_failed_request(chunks):
+    with pytest.raises(TransportError) as caught:
+        ask(chunks)
+    assert caught.value.status == 400

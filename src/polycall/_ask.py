@@ -27,7 +27,9 @@ from polycall.types import JsonObject, Limits, Request, ToolChoice
 __all__ = ["Deadline", "Exchange", "answered"]
 
 _REDIRECT: Final = 300
-_LONGEST_REFUSAL: Final = 1024 * 1024
+_LONGEST_REFUSAL: Final = 64 * 1024
+_BAD_REQUEST: Final = 400
+_LONGEST_BAD_REQUEST: Final = 1024 * 1024  # it may hold what the model wrote
 _LONGEST_TIMEOUT: Final = 10.0**7  # seconds; clocks cannot wait much longer
 _REST: Final = 0.05
 _LONGEST_REST: Final = 4
@@ -179,7 +181,7 @@ def _start_of(reply: Reply, deadline: Deadline) -> Generator[Any, Any, bytes]:
     """Read the body of a response that is no answer, as far as anybody wants to know."""
     start = b""
     try:
-        while len(start) < _LONGEST_REFUSAL:
+        while len(start) < (_LONGEST_BAD_REQUEST if reply.status == _BAD_REQUEST else _LONGEST_REFUSAL):
             chunk = yield from deadline.hold(Read(reply, deadline.left()))
             if chunk is None:
                 break

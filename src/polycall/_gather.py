@@ -71,7 +71,9 @@ class Gathered:
             self._take_back(one)
             return
         if one.seen is not None:
-            yield from self._place(one, one.seen)
+            yield from self._place(one, sorted(one.calls), one.seen)
+            if len(one.seen.open) < len(one.asked) and len(one.calls) != len(one.seen.calls):  # a repeat may be meant for those
+                one.new = [position for position in sorted(one.calls) if position not in one.places]
             self._waiting.append(one)
         self._note(one)
         if self.first.ended:
@@ -155,7 +157,7 @@ class Gathered:
         # A call of another tool than those offered may be in the first answer anyway, until that has ended.
         fixable = frozenset(place for place in due if not early or self.places[place].outcome != "unknown")
         shown = self.first.calls if early else self.places
-        seen = Places(dict(shown), fixable, self._names())
+        seen = Places(dict(shown), fixable, self._names(), beside=early)
         self.tries.append(Try(self._made, messages, due, seen, gap=gap, early=early))
         self._made += 1
         return self.tries[-1]
@@ -169,14 +171,16 @@ class Gathered:
         if not one.early and self._noted is not None:
             self._noted[0].note = self._noted[1]
 
-    def _place(self, one: Try, places: Places) -> Iterator[Call[Any]]:
-        """Put calls in the places of those that they correct, and remember those that are new."""
+    def _place(self, one: Try, positions: Collection[int], places: Places) -> Iterator[Call[Any]]:
+        """Put calls of an answer in the places of those that they correct, and remember those that are new."""
         cut = any(places.calls[place].outcome == "cut off" for place in places.open)
-        found = merge(one.calls, places, one.places, gap=one.gap or cut)
+        answer = {position: one.calls[position] for position in positions}
+        fixed = {position: place for position, place in one.places.items() if position in answer}
+        found = merge(answer, places, fixed, gap=one.gap or cut)
         for position, place in found.fixes.items():
             if position not in one.places:
                 yield self._put(one, position, place)
-        one.new = [position for position in sorted(one.calls) if position not in one.places and position not in found.resent]
+        one.new = [position for position in answer if position not in one.places and position not in found.resent]
 
     def _put(self, one: Try, position: int, place: int) -> Call[Any]:
         call = one.calls[position]
@@ -204,7 +208,7 @@ class Gathered:
         elsewhere: set[str] = set()
         if one.early:
             still = frozenset(place for place in one.asked if place in self._bad)
-            yield from self._place(one, Places(self.places, still, self._names()))
+            yield from self._place(one, one.new, Places(self.places, still, self._names()))
             for place, call in self.first.calls.items():
                 if place not in one.asked and (place > max(one.asked) or call.error is not None):
                     elsewhere.add(call.name)

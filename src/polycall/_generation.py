@@ -22,7 +22,7 @@ __all__ = ["REFUSED", "Generation", "failed_generation"]
 REFUSED: Final = "tool_use_failed"
 """Groq's word for it; it stands for the finish reason, which such an answer has not."""
 
-_FUNCTION: Final = re.compile(r"<function[=(]([\w.-]{1,64})[)>,]?")
+_FUNCTION: Final = re.compile(r"<function[=(]([\w.-]{1,64})(?:\)>|[)>,])?")
 _WRAPPED: Final = re.compile(r"<tool_call>")
 _NAMED: Final = re.compile(r'"(?:name|function)"\s*:\s*"([^"\\]*)"')
 _ARGUMENTS: Final = re.compile(r'"(?:arguments|parameters)"\s*:\s*(.*)', re.DOTALL)

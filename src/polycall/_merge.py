@@ -99,7 +99,7 @@ class _Pairing:
         sure = 0 < len(closed) <= 2 * len((known | changed).intersection(closed))
         for position in self._free() if there else ():
             place, call = there[position], self._answer[position]
-            if place not in again and (position in changed or (sure and self._places.is_good(place, call.name))):
+            if place not in again and (position in changed or (sure and self._places.is_closed(place, call.name))):
                 self.resent[position] = place
             elif sure and self._places.is_open(place) and self._places.fits(place, call):
                 self._pair(position, place)

@@ -32,10 +32,14 @@ class Places:
         calls: All of them, by place.
         open: The places of the bad calls that may be corrected.
         names: The names that the tools' schemas give to fields: they are no sign that two calls mean the same.
+        beside: Whether other requests ask for bad calls that are not open.
     """
 
-    def __init__(self, calls: Mapping[int, Call[Any]], open: AbstractSet[int], names: Collection[str]) -> None:
+    def __init__(
+        self, calls: Mapping[int, Call[Any]], open: AbstractSet[int], names: Collection[str], *, beside: bool = False
+    ) -> None:
         self.calls = calls
+        self._beside = beside
         self.open = sorted(open)
         self._open = open
         self._names = names
@@ -117,14 +121,14 @@ class Places:
 
     def is_changed(self, place: int, call: Call[Any]) -> bool:
         """Whether a call seems to be the good one in a place, sent again with other arguments: it has words of its own."""
-        if not self.is_good(place, call.name):
+        if not self.is_closed(place, call.name):
             return False
         own = {word for word in self.words(self.calls[place]) if self._spread[call.name, word] == 1}
         return not own.isdisjoint(self.words(call))
 
-    def is_good(self, place: int, tool: str) -> bool:
-        """Whether a good call of a tool stands in a place."""
-        return self.calls[place].error is None and self.calls[place].name == tool
+    def is_closed(self, place: int, tool: str) -> bool:
+        """Whether a call of a tool stands in a place that is not asked for: a good one, or one that another request asks for."""
+        return place not in self._open and self.calls[place].name == tool and (self._beside or self.calls[place].error is None)
 
     @cached_property
     def _spread(self) -> Counter[tuple[str, str]]:

@@ -201,3 +201,35 @@ def errors(error: TransportError) -> None:
     transport: type[TransportError] = polycall.DeadlineError
     assert issubclass(base, Exception)
     assert issubclass(transport, TransportError)
+
+
+class Checked(BaseModel):
+    location: str
+
+    @polycall.async_field_validator("location")
+    async def known(self, location: str, info: polycall.AsyncValidationInfo) -> None:
+        assert_type(info.field_name, str | None)
+
+    @polycall.async_model_validator()
+    async def whole(self) -> None: ...
+
+
+def asking_again(client: Client) -> None:
+    calls = client.create("", response_model=Iterable[Checked], max_retries=2, max_tokens_total=1, reask="end", repair=True)
+    assert_type(calls, Calls[Checked])
+    assert_type(calls.stopped, Exception | None)
+    assert_type(calls.calls[0].repairs, tuple[str, ...])
+    (attempt,) = calls.attempts
+    assert_type(attempt, polycall.Attempt)
+    assert_type(attempt.calls, tuple[polycall.Call[Any], ...])
+    assert_type(attempt.asked, tuple[int, ...])
+    assert_type(attempt.text, str)
+    for event in client.stream("", response_model=Iterable[Checked]).events():
+        if event.type == "reask":
+            assert_type(event, polycall.ReaskEvent)
+            assert_type(event.indexes, tuple[int, ...])
+
+
+async def marked(checked: Checked) -> None:
+    waiting: typing.Awaitable[None] = checked.known("", polycall.AsyncValidationInfo(None))  # the decorators keep the type
+    await waiting
