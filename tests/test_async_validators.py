@@ -294,9 +294,11 @@ def test_the_deadline_holds(stream):
     start = time.monotonic()
     said = ("Place", '{"city":"Rome","seconds":1.5}')
     chunks = chat.streamed([chat.entry(*said, id="a")]) if stream else script(said).chunks
-    with pytest.raises(DeadlineError):
+    with pytest.raises(polycall.CallErrors) as caught:
         answer = client(Script(chunks)).create("?", tools=[Place], timeout=0.3, stream=stream)
         answer.result()
+    assert "not done in time" in str(caught.value)
+    assert isinstance(caught.value.__cause__, DeadlineError)
     assert time.monotonic() - start < 1.2
 
 

@@ -16,7 +16,7 @@ from polycall.call import BoundCall, Call
 from polycall.errors import ArgumentProblem, UsageError, meant_for_the_model
 from polycall.types import ToolCall, is_mapping
 
-__all__ = ["AsyncValidationInfo", "async_field_validator", "async_model_validator", "awaited", "needs_awaiting"]
+__all__ = ["AsyncValidationInfo", "async_field_validator", "async_model_validator", "awaited", "needs_awaiting", "unchecked"]
 
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 
@@ -47,10 +47,12 @@ def async_field_validator(field: str, *fields: str) -> Callable[[F], F]:
     Raises:
         UsageError: The method is no ``async def``, or takes something else.
     """
+    if not all(isinstance(one, str) for one in (field, *fields)):
+        raise UsageError('async_field_validator takes the names of fields: write @async_field_validator("name")')
     return _marking((field, *fields))
 
 
-def async_model_validator() -> Callable[[F], F]:
+def async_model_validator(*nothing: object) -> Callable[[F], F]:
     """Mark an ``async def`` method of a tool's type as a check of the whole: ``(self)`` or ``(self, info)``.
 
     Like `async_field_validator` in all else.
@@ -58,6 +60,8 @@ def async_model_validator() -> Callable[[F], F]:
     Raises:
         UsageError: The method is no ``async def``, or takes something else.
     """
+    if nothing:
+        raise UsageError("write @async_model_validator(), with parentheses")
     return _marking(())
 
 
@@ -95,8 +99,17 @@ async def awaited(call: Call[Any], raw: ToolCall, checking: Checking) -> Call[An
     return refused(raw, problems, checking) if problems else call
 
 
+def unchecked(raw: ToolCall, checking: Checking, error: Exception) -> Call[Any]:
+    """Return the bad call that a call is whose asynchronous validators were not done in time."""
+    reason = "its asynchronous validators were not done in time"
+    call = refused(raw, [ArgumentProblem("", reason, reason)], checking)
+    if call.error is not None:
+        call.error.__cause__ = error
+    return call
+
+
 async def _problem(path: tuple[str, ...], value: Any, name: str, field: str | None, context: object) -> ArgumentProblem | None:
-    where = ".".join([*path, *([] if field is None else [field])])
+    where = ".".join([*path, *([] if field is None else [_wire_name(cast("Any", type(value)), field)])])
     try:
         method = getattr(value, name)
         given = [] if field is None else [getattr(value, field)]
@@ -129,13 +142,20 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, BoundCall):
         yield from value.arguments.items()
     elif isinstance(value, BaseModel):
-        yield from ((name, getattr(value, name)) for name in type(value).model_fields)
+        yield from ((_wire_name(type(value), name), getattr(value, name)) for name in type(value).model_fields)
     elif dataclasses.is_dataclass(value):
         yield from ((field.name, getattr(value, field.name, None)) for field in dataclasses.fields(value))
     elif is_mapping(value):
         yield from ((str(key), inner) for key, inner in value.items())
     elif isinstance(value, list | tuple | set | frozenset):
         yield from ((str(position), inner) for position, inner in enumerate(value))  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+
+
+def _wire_name(kind: type[Any], name: str) -> str:
+    """Return a field's name as the model knows it."""
+    field = kind.model_fields.get(name) if issubclass(kind, BaseModel) else None
+    alias = None if field is None else field.validation_alias
+    return alias if isinstance(alias, str) else name
 
 
 @lru_cache(maxsize=1024)

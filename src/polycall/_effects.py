@@ -58,10 +58,14 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Do:
-    """Call a function and give what it returns; an awaitable is awaited. With a ``timeout`` in seconds it raises `Late`."""
+    """Call a function and give what it returns; an awaitable is awaited. With a ``timeout`` in seconds it raises `Late`.
+
+    ``awaits`` says that the function returns at once, with something to be awaited.
+    """
 
     work: Callable[[], Any]
     timeout: float | None = None
+    awaits: bool = False
 
 
 @dataclass(frozen=True, slots=True)

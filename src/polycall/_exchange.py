@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Final, cast
 
 from polycall._ask import Deadline, Exchange, answered
-from polycall._async_validators import awaited, needs_awaiting
+from polycall._async_validators import awaited, needs_awaiting, unchecked
 from polycall._beside import Beside, Failed
 from polycall._effects import Do, Finished, Flow
 from polycall._gather import Gathered
@@ -132,7 +132,12 @@ class _Line:
     def _confirmed(self, one: Try, call: Call[Any]) -> Flow[None]:
         raw = ToolCall(call.index, call.id, "", "") if one.incoming is None else one.incoming.calls[call.index]
         work = partial(awaited, call, raw, self._asked.checking)
-        yield SealedEvent((yield from self._deadline.hold(Do(work, self._deadline.left()))))
+        try:
+            call = yield from self._deadline.hold(Do(work, self._deadline.left(), awaits=True))
+        except DeadlineError as error:
+            self._stopped = self._stopped or error
+            call = unchecked(raw, self._asked.checking, error)
+        yield SealedEvent(call)
 
     def _end(self, one: Try) -> Iterator[Any]:
         """Take note that nothing more comes of a request."""
@@ -164,7 +169,7 @@ class _Line:
     def _ask_again(self) -> Sequence[ReaskEvent]:
         """Ask for what is bad, now that nothing more is on its way; return what to announce."""
         gathered = self._gathered
-        if self._stopped is not None or not (gathered.due() or gathered.missing()):
+        if self._stopped is not None or self._deadline.left() == 0 or not (gathered.due() or gathered.missing()):
             return ()
         try:
             self._check_budget()

@@ -34,6 +34,7 @@ class Gathered:
         self.tries = [Try(0, messages)]
         self._bad: set[int] = set()
         self._written = as_it_is
+        self._ids: set[str] = set()
         self._made = 1
         self._names = names
         self._most = max_retries
@@ -71,12 +72,12 @@ class Gathered:
             self._take_back(one)
             return
         if one.seen is not None:
-            yield from self._place(one, sorted(one.calls), one.seen)
-            if len(one.seen.open) < len(one.asked) and len(one.calls) != len(one.seen.calls):  # a repeat may be meant for those
-                one.new = [position for position in sorted(one.calls) if position not in one.places]
+            one.new = [position for position in sorted(one.calls) if position not in one.places]
+            if not one.early or len(one.calls) <= len(one.asked):  # more may be anything that other requests have asked for
+                yield from self._place(one, sorted(one.calls), one.seen)
             self._waiting.append(one)
         self._note(one)
-        if self.first.ended:
+        if all(other.ended for other in self.tries):
             waiting, self._waiting = self._waiting, []
             for earlier in waiting:
                 yield from self._rest(earlier)
@@ -206,7 +207,13 @@ class Gathered:
         the model could not know.
         """
         elsewhere: set[str] = set()
-        if one.early:
+        if one.seen is not None and one.early:
+            shown = {place: self.places[place] for place in one.seen.calls}
+            bad = frozenset(place for place in shown if place in self._bad)
+            known = frozenset(place for place in bad if self.places[place].outcome != "unknown")
+            yield from self._place(one, sorted(one.calls), Places(shown, known, self._names(), beside=True, shown=one.seen.calls))
+            if known != bad and len(one.calls) != len(shown):  # what repeats a call may be meant for those of no tool
+                one.new = [position for position in sorted(one.calls) if position not in one.places]
             still = frozenset(place for place in one.asked if place in self._bad)
             yield from self._place(one, one.new, Places(self.places, still, self._names()))
             for place, call in self.first.calls.items():
@@ -240,7 +247,7 @@ class Gathered:
     def _turn(self, one: Try, results: Results, bad: Mapping[int, CallError] | None = None) -> Turn:
         """Return what the model said, and what it is told: of the ``bad`` calls why, of all that are bad where that is None."""
         number = len(self.first.messages) + one.number
-        assistant, calls = ([], []) if one.incoming is None else one.incoming.turn(number, self._written)
+        assistant, calls = ([], []) if one.incoming is None else one.incoming.turn(number, self._written, one.ids, self._ids)
         corrected: Collection[int] = ()
         if bad is None:
             corrected = self._corrected if one is self.first else ()  # on another branch

@@ -120,14 +120,18 @@ class Incoming:
         """The text so far: the model's words, or those with which it refuses."""
         return whole_text(self._texts or self._refusals)
 
-    def turn(self, number: int, written: Callable[[ToolCall], ToolCall]) -> tuple[list[Message], list[ToolCall]]:
+    def turn(
+        self, number: int, written: Callable[[ToolCall], ToolCall], ids: dict[int, str], taken: set[str]
+    ) -> tuple[list[Message], list[ToolCall]]:
         """Return the model's turn so far as messages to send back, and its calls, each with an id of its own.
 
         Args:
             number: How many messages are before it; ids that are made up come of it.
             written: Makes of each call what is sent back of it.
+            ids: The ids of its calls, by position, as far as they have any; completed here.
+            taken: The ids of the conversation; those that are new are added.
         """
-        calls = _with_ids([written(self.calls[index]) for index in sorted(self.calls)], number)
+        calls = _with_ids([written(self.calls[index]) for index in sorted(self.calls)], number, ids, taken)
         return self._decoder.turn(calls), calls
 
     def response(self, native: Callable[[JsonObject], Any] | None) -> Response:
@@ -175,18 +179,17 @@ def _nothing(_: str) -> None:
     """Read nothing: the tool was not offered, so its arguments have no type."""
 
 
-def _with_ids(calls: Sequence[ToolCall], turn: int) -> list[ToolCall]:
+def _with_ids(calls: Sequence[ToolCall], turn: int, ids: dict[int, str], taken: set[str]) -> list[ToolCall]:
     """Give every call an id of its own in the conversation, keeping the provider's where it is one.
 
     Made up ids have the only form that every service takes: Mistral's, nine letters and digits.
     """
-    taken: set[str] = set()
-    named: list[ToolCall] = []
     for call in calls:
-        given = (call.id or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # which every server takes
-        own = given if given and given not in taken else f"c{turn % 10_000:04}{call.index % 10_000:04}"
-        while own in taken:
-            own = f"{own}x"
-        taken.add(own)
-        named.append(replace(call, id=own))
-    return named
+        if call.index not in ids:
+            given = (call.id or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # which every server takes
+            own = given if given and given not in taken else f"c{turn % 10_000:04}{call.index % 10_000:04}"
+            while own in taken:
+                own = f"{own}x"
+            taken.add(own)
+            ids[call.index] = own
+    return [replace(call, id=ids[call.index]) for call in calls]

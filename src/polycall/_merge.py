@@ -6,7 +6,7 @@ are the server's. What tells is the tool, what a call has in common with the bad
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -94,7 +94,10 @@ class _Pairing:
         """Where all calls were sent once more each is where it was; also one that has nothing of the old one, where most are."""
         there, again = self._there, set(self.resent.values())
         known = {position for position, place in {**self.resent, **self.fixes}.items() if there.get(position) == place}
-        changed = {one for one in self._free() if there and self._places.is_changed(there[one], self._answer[one])}
+        answer = self._answer.values() if there else ()
+        spread = Counter(word for call in answer for word in self._places.words(call))
+        common = {word for word, count in spread.items() if count > 1}
+        changed = {one for one in self._free() if there and self._places.is_changed(there[one], self._answer[one], common)}
         closed = [position for position, place in there.items() if not self._places.is_open(place)]
         sure = 0 < len(closed) <= 2 * len((known | changed).intersection(closed))
         for position in self._free() if there else ():

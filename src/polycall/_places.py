@@ -33,13 +33,21 @@ class Places:
         open: The places of the bad calls that may be corrected.
         names: The names that the tools' schemas give to fields: they are no sign that two calls mean the same.
         beside: Whether other requests ask for bad calls that are not open.
+        shown: The calls as the model was shown them, where that is not what they are now.
     """
 
     def __init__(
-        self, calls: Mapping[int, Call[Any]], open: AbstractSet[int], names: Collection[str], *, beside: bool = False
+        self,
+        calls: Mapping[int, Call[Any]],
+        open: AbstractSet[int],
+        names: Collection[str],
+        *,
+        beside: bool = False,
+        shown: Mapping[int, Call[Any]] | None = None,
     ) -> None:
         self.calls = calls
         self._beside = beside
+        self._shown = shown or {}
         self.open = sorted(open)
         self._open = open
         self._names = names
@@ -86,7 +94,8 @@ class Places:
         closed: dict[str, list[int]] = {}
         for place, call in self.calls.items():
             if place not in self._open:
-                closed.setdefault(meaning(call), []).append(place)
+                for what in {meaning(call), meaning(self._shown.get(place, call))}:
+                    closed.setdefault(what, []).append(place)
         return closed
 
     def is_open(self, place: int) -> bool:
@@ -119,12 +128,18 @@ class Places:
         """Whether each bad call that a call fits has words that no other call has."""
         return call.name not in self._blank and None not in self._blank
 
-    def is_changed(self, place: int, call: Call[Any]) -> bool:
-        """Whether a call seems to be the good one in a place, sent again with other arguments: it has words of its own."""
+    def is_changed(self, place: int, call: Call[Any], common: Collection[str]) -> bool:
+        """Whether a call seems to be the one in a place, sent again with other arguments: both have words that no other call has.
+
+        Args:
+            place: A place.
+            call: A call of the answer.
+            common: The words that several calls of the answer have.
+        """
         if not self.is_closed(place, call.name):
             return False
         own = {word for word in self.words(self.calls[place]) if self._spread[call.name, word] == 1}
-        return not own.isdisjoint(self.words(call))
+        return not own.isdisjoint(self.words(call).difference(common))
 
     def is_closed(self, place: int, tool: str) -> bool:
         """Whether a call of a tool stands in a place that is not asked for: a good one, or one that another request asks for."""

@@ -19,6 +19,8 @@ from polycall.provider import Late, Reply, Waiting
 if TYPE_CHECKING:
     from concurrent import futures
 
+    from polycall._loop import Loop
+
 R = TypeVar("R")
 
 CLOSED: Final = "the stream was closed before the answer was complete"
@@ -64,6 +66,7 @@ class Blocking:
         self._gone = threading.Event()
         self._idle: list[_Worker] = []
         self._wakers: list[futures.Future[None]] = []
+        self._loop: Loop | None = None
 
     def carry_out(self, effect: Effect) -> Any:  # noqa: PLR0911  # one for each effect
         """Do what the effect asks and return what it gives."""
@@ -74,8 +77,8 @@ class Blocking:
                 return self._open(effect)
             case Close(reply):
                 return self._let_go(reply)
-            case Do(work, timeout):
-                return self._within(timeout, partial(_settled, work))
+            case Do(work, timeout, awaits):
+                return self._do(work, timeout, awaits=awaits)
             case Start(what):
                 return self._start(what)
             case First(tasks, timeout):
@@ -95,6 +98,9 @@ class Blocking:
         for reply in tuple(self._replies):
             reply.close()
         self._dismiss()
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.close()
 
     def _open(self, effect: Open) -> Reply:
         if self._gone.is_set():
@@ -145,7 +151,29 @@ class Blocking:
         self._free(worker)
         return task.result()
 
+    def _begin_awaiting(self, work: Callable[[], Any], timeout: float | None) -> futures.Future[Any]:
+        if self._loop is None:
+            from polycall._loop import Loop
+
+            self._loop = Loop()
+        return self._loop.start(work, timeout)
+
+    def _do(self, work: Callable[[], Any], timeout: float | None, *, awaits: bool) -> Any:
+        if not awaits:
+            result = self._within(timeout, work)
+            if not hasattr(result, "__await__"):
+                return result
+            work = partial(_same, result)
+        task = self._begin_awaiting(work, timeout)
+        self._wait((task,), timeout)
+        if not task.done():
+            task.cancel()
+            raise TransportError(CLOSED) if self._gone.is_set() else Late
+        return task.result()
+
     def _start(self, what: Effect | Generator[Effect, Any, Any]) -> futures.Future[Any]:
+        if isinstance(what, Do) and what.awaits:
+            return self._begin_awaiting(what.work, what.timeout)
         worker, task = self._worker(), _future()
         run = _into(task, (lambda: self.carry_out(what)) if isinstance(what, Effect) else (lambda: _result(_drive(what, self))))
         worker.do(run)
@@ -228,26 +256,8 @@ def _future() -> futures.Future[Any]:
     return futures.Future()
 
 
-def _settled(work: Callable[[], Any]) -> Any:
-    """Call a function; what it gives to be awaited runs on an event loop of its own."""
-    import inspect
-
-    result = work()
-    if not inspect.isawaitable(result):
-        return result
-    import asyncio
-
-    async def wait() -> Any:
-        return await result
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(wait())
-    task = _future()  # a blocking client in a coroutine: its thread has a loop, and cannot have another
-    runner = threading.Thread(target=_into(task, lambda: asyncio.run(wait())), name="polycall", daemon=True)
-    runner.start()
-    return task.result()
+def _same(value: Any) -> Any:
+    return value
 
 
 def _result(events: Iterator[Any]) -> Any:

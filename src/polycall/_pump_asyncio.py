@@ -69,7 +69,7 @@ class Asyncio:
             case Close(reply):
                 self._replies.remove(reply)
                 await _closed(reply)
-            case Do(work, timeout):
+            case Do(work, timeout, _):
                 return await self._till_closed(partial(_within, timeout, partial(_settled, work)))
             case Start(what):
                 return self._start(what)

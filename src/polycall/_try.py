@@ -29,6 +29,7 @@ class Try:
         places: The places that its calls stand in, by their positions; those that are only sent again are not there.
         note: What was said to the model beside the answers to its calls, when it was asked again; empty for nothing.
         forgiven: Whether it does not count, where it was never answered: another one is sent in its place.
+        ids: The ids of its calls in the conversation, by their positions.
         new: The positions of its calls that nobody asked for.
         response: What makes the SDK's own object.
         running: How much of it is going on: its answer, and each check of one of its calls.
@@ -59,6 +60,7 @@ class Try:
         self.note = ""
         self.response = Response()
         self.forgiven = False
+        self.ids: dict[int, str] = {}
         self.new: list[int] = []
         self.running = 0
         self.ended = False

@@ -67,7 +67,7 @@ class DeltaEvent:
 
 @dataclass(frozen=True, slots=True)
 class SealedEvent(Generic[T]):
-    """A call is complete and checked. A bad one may be sealed once more, after it was asked again; a good one never is."""
+    """A call is complete and checked. A bad one may be sealed again, after it was asked again; a good one never is."""
 
     call: Call[T]
     type: Literal["sealed"] = "sealed"

@@ -82,9 +82,9 @@ class ChatFormat:
         """Whether a stream is asked for."""
         return sent.body.get("stream") is True
 
-    def answered(self, sent: Sent) -> int:
-        """Return how many times the model has answered in the conversation."""
-        return sum(message.get("role") == "assistant" for message in sent.body["messages"])
+    def answers(self, sent: Sent) -> list[list[tuple[str, str]]]:
+        """Return the model's answers in the conversation: the names and argument texts of the calls of each."""
+        return [_calls(message) for message in sent.body["messages"] if message.get("role") == "assistant"]
 
     def entries(self, saying: Saying) -> list[JsonObject]:
         """Return the calls as they stand in a message."""
@@ -142,6 +142,12 @@ class ChatFormat:
 def _asked_ids(message: Any) -> list[str]:
     entries = message.get("tool_calls") if is_object(message) and message.get("role") == "assistant" else None
     return [str(entry.get("id")) for entry in entries if is_object(entry)] if is_array(entries) else []
+
+
+def _calls(message: JsonObject) -> list[tuple[str, str]]:
+    entries = message.get("tool_calls")
+    functions = [entry.get("function") for entry in entries if is_object(entry)] if is_array(entries) else []
+    return [(str(one.get("name")), str(one.get("arguments"))) for one in functions if is_object(one)]
 
 
 def _deltas(entry: Any, position: int, pieces: int | None) -> list[Any]:

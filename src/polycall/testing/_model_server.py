@@ -27,8 +27,9 @@ class ModelServer(Server):
     """A server that speaks the chat completions format and plays a script. A context manager.
 
     Every conversation plays the script from its start: which turn is due is read off the conversation itself. When it comes back
-    with every call answered, the calls that were ``wrong`` are sent again, now right, and else the next turn; behind the last
-    there is a closing word. What the real service refuses is refused: calls without an answer, answers to no call, a wrong key.
+    with every call answered, the calls in it that were ``wrong`` are sent again, now right, and else the next turn; behind the
+    last there is a closing word. What the real service refuses is refused: calls without an answer, answers to no call, a wrong
+    key.
 
     Example:
         ```python
@@ -109,7 +110,7 @@ class ModelServer(Server):
         if problem is not None:
             return problem
         script = self.script(sent) if callable(self.script) else self.script
-        honest = Honest(sent, saying(_turns(script), spoken.answered(sent)), spoken, self.origin)
+        honest = Honest(sent, saying(_turns(script), spoken.answers(sent)), spoken, self.origin)
         for fault, place in ((self._fault, None), (_known(honest.saying.fault), honest.saying.turn)):
             met = fault is not None and (fault.greeting is None or place is not None)
             if fault is not None and met and self._spoils(fault, place):

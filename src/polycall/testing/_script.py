@@ -104,14 +104,15 @@ class Saying:
     fault: str | Fault | None = None
 
 
-def saying(turns: Sequence[Turn], answered: int) -> Saying:
-    """Return what the model says next in a conversation in which it has answered so many times.
+def saying(turns: Sequence[Turn], answers: Sequence[Sequence[tuple[str, str]]]) -> Saying:
+    """Return what the model says next in a conversation that holds these answers of it, each the names and texts of its calls.
 
-    Nothing is remembered between requests: any number of conversations can play the same script side by side.
+    Nothing is remembered between requests: any number of conversations can play the same script side by side, and one that
+    holds the beginning of a turn goes on from there.
     """
-    place = _Place(turns)
-    for _ in range(answered):
-        place.advance()
+    place, answered = _Place(turns), len(answers)
+    for calls in answers:
+        place.advance(calls)
     if place.number == len(turns):
         return Saying(turn=place.number, text=_FAREWELL)
     turn = turns[place.number]
@@ -121,10 +122,9 @@ def saying(turns: Sequence[Turn], answered: int) -> Saying:
     times = list(turn.times) if paced else []
     spoken: list[Spoken] = []
     for position, number in enumerate(place.sending):
-        call = turn.calls[number]
-        said = [*call.mistakes, call][min(place.tries[number], len(call.mistakes))]
+        name, text = place.line(number)
         at = times[min(position, len(times) - 1)] if times else 0.0
-        spoken.append(Spoken(f"call_{answered:03}_{position:04}", said.name, said.text, at))
+        spoken.append(Spoken(f"call_{answered:03}_{position:04}", name, text, at))
     end = max([turn.end or 0.0, *times]) if paced else 0.0
     return Saying(
         turn=place.number,
@@ -153,20 +153,30 @@ class _Place:
         self.tries: Counter[int] = Counter()
         self._next()
 
-    def advance(self) -> None:
-        """Go on behind an answer that came back."""
+    def advance(self, calls: Sequence[tuple[str, str]]) -> None:
+        """Go on behind an answer that came back with these calls, which may be less than all that were sent."""
         if self.number == len(self._turns):
             return
-        turn = self._turns[self.number]
-        gave_up = bool(turn.calls) and not self.sending
-        self.tries.update(self.sending)
-        wrong = [number for number, call in enumerate(turn.calls) if self.tries[number] <= len(call.mistakes)]
-        if gave_up or not wrong:
+        turn, sent = self._turns[self.number], self.sending
+        for position, call in enumerate(calls):
+            known = sent[position] if position < len(sent) else None
+            if known is None or self.line(known) != call:
+                known = next((number for number in range(len(turn.calls)) if self.line(number) == call), known)
+            if known is not None:
+                self.tries[known] += 1
+        wrong = [number for number, call in enumerate(turn.calls) if 0 < self.tries[number] <= len(call.mistakes)]
+        if not wrong or (turn.calls and not calls):
             self._next()
         elif turn.resend == "all":
-            self.sending = list(range(len(turn.calls)))
+            self.sending = [number for number in range(len(turn.calls)) if self.tries[number]]
         else:
             self.sending = {"bad": wrong, "one": wrong[:1], "none": []}[turn.resend]
+
+    def line(self, number: int) -> tuple[str, str]:
+        """Return what is sent for a call next."""
+        call = self._turns[self.number].calls[number]
+        said = [*call.mistakes, call][min(self.tries[number], len(call.mistakes))]
+        return said.name, said.text
 
     def _next(self) -> None:
         self.number += 1
