@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from support.faces import FACES, Face
 from support.sockets import Server
 
+HERE = Path(__file__).parent
 WAITING = {"test_slow_server_meets_the_deadline", "test_interrupt", "test_end_of_the_process_with_a_request_under_way"}
 QUICK = {("pyreqwest", True), ("pyreqwest asyncio", False), ("httpx2 asyncio", True), ("own httpx2", False)}
 
@@ -18,7 +20,8 @@ QUICK = {("pyreqwest", True), ("pyreqwest asyncio", False), ("httpx2 asyncio", T
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of the tests that wait much, mark as ``slow`` what is not one of a few combinations."""
     for item in items:
-        if isinstance(item, pytest.Function) and item.originalname in WAITING:
+        mine = item.path.parent == HERE
+        if mine and isinstance(item, pytest.Function) and item.originalname in WAITING:
             given = item.callspec.params
             if not any(given["name"] == name and given.get("stream", stream) is stream for name, stream in QUICK):
                 item.add_marker("slow")
