@@ -72,9 +72,9 @@ class Try:
 
     def attempt(self) -> Attempt:
         """Return what is known of it in the end."""
-        incoming = self.incoming
-        if incoming is None:
-            return Attempt(None, None, None, (), asked=self.asked)
+        return Attempt(None, None, None, (), asked=self.asked) if self.incoming is None else self._attempt(self.incoming)
+
+    def _attempt(self, incoming: Incoming) -> Attempt:
         calls = tuple(self.calls[index] for index in sorted(self.calls))
         errors = (*(call.error for call in calls if call.error is not None), *incoming.errors)
         return Attempt(
