@@ -373,3 +373,11 @@ async def test_the_blocking_pump_awaits_in_a_coroutine():
 
     *_, last = pump(flow())
     assert last.result == "awaited"
+
+
+@pytest.mark.parametrize("misused", [async_field_validator, async_model_validator])
+def test_a_decorator_without_its_parentheses(misused):
+    with pytest.raises(UsageError, match="write @async_"):
+
+        @misused
+        async def check(self): ...

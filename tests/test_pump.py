@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import gc
 import inspect
 import threading
 import time
+from concurrent import futures
 
 import pytest
 
 from polycall._effects import Close, Do, Finished, First, Open, Read, Sleep, Start
-from polycall._pump import pump
+from polycall._pump import Blocking, pump
 from polycall._pump_asyncio import pump_async
-from polycall.provider import Reply
+from polycall.errors import TransportError
+from polycall.provider import Late, Reply
 
 PUMPS = ["blocking", "asyncio", "asyncio over a blocking client"]
 
@@ -514,3 +517,98 @@ def test_pump_is_a_plain_generator():
     driving.close()
     assert inspect.getgeneratorstate(driving) == inspect.GEN_CLOSED
     assert list(driving) == []
+
+
+# ------------------------------------------------------------------------------------------------------ what is awaited
+
+
+async def slept(seconds, result="slept"):
+    await asyncio.sleep(seconds)
+    return result
+
+
+async def test_what_is_awaited_goes_on_beside(drive):
+    def flow():
+        started = []
+        for number in range(20):
+            task = yield Start(Do(functools.partial(slept, 0.05, number), awaits=True))
+            started.append(task)
+        for task in started:
+            yield First((task,))
+        return [task.result() for task in started], (yield Do(lambda: slept(0, "alone"), awaits=True))
+
+    assert (await drive(flow()))[1] == ([*range(20)], "alone")
+
+
+async def test_what_is_awaited_may_be_late(drive):
+    def flow():
+        with pytest.raises(Late):
+            yield Do(lambda: slept(5), 0.05, awaits=True)
+        task = yield Start(Do(lambda: slept(5), 0.05, awaits=True))
+        yield First((task,))
+        with pytest.raises(Late):
+            task.result()
+        return "in time"
+
+    assert (await drive(flow()))[1] == "in time"
+
+
+async def test_a_timeout_of_its_own_is_not_late(drive):
+    async def own():
+        raise TimeoutError("its own")
+
+    def flow():
+        for timeout in (None, 5.0):
+            with pytest.raises(TimeoutError, match="its own"):
+                yield Do(own, timeout, awaits=True)
+        return "told"
+
+    assert (await drive(flow()))[1] == "told"
+
+
+def test_a_blocking_function_that_is_awaited_does_not_hold_the_deadline():
+    async def blocks():
+        time.sleep(0.5)  # noqa: ASYNC251  # what it should not do
+
+    def flow():
+        start = time.monotonic()
+        with pytest.raises(Late):
+            yield Do(blocks, 0.05, awaits=True)
+        return time.monotonic() - start
+
+    *_, last = pump(flow())
+    assert last.result < 0.4
+
+
+def test_closing_ends_what_is_awaited():
+    cancelled = threading.Event()
+
+    async def waits():
+        try:
+            await asyncio.sleep(10)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    def flow():
+        yield Start(Do(waits, awaits=True))
+        yield "begun"
+        yield Do(waits, awaits=True)
+
+    world = Blocking()
+    events = pump(flow(), world)
+    assert next(events) == "begun"
+    threading.Timer(0.1, world.close).start()
+    with pytest.raises(TransportError, match="closed"):
+        next(events)
+    assert cancelled.wait(5)
+    world.close()
+
+
+def test_closing_twice_wakes_once():
+    world = Blocking()
+    woken = futures.Future()
+    world._wakers.append(woken)
+    world.close()
+    world.close()
+    assert woken.done()

@@ -213,7 +213,8 @@ def _read(incoming: Incoming, reply: Reply, deadline: Deadline, limits: Limits) 
             redact(error, reply.secrets)
         if not incoming.begun or (isinstance(error, DeadlineError) and not incoming.finished):
             raise
-        broken, incoming.cause = str(error), error.__cause__ or error
+        lasting = isinstance(error, LimitError) or not error.transient  # the same request would end like this again
+        broken, incoming.cause = str(error), error if lasting else error.__cause__ or error
     if not (incoming.begun or framing.streaming) or (framing.done and not incoming.answered):
         reason = "is empty" if framing.whole is None else "holds no answer of the model"
         message = f"the server's answer {reason}"

@@ -102,10 +102,7 @@ async def awaited(call: Call[Any], raw: ToolCall, checking: Checking) -> Call[An
 def unchecked(raw: ToolCall, checking: Checking, error: Exception) -> Call[Any]:
     """Return the bad call that a call is whose asynchronous validators were not done in time."""
     reason = "its asynchronous validators were not done in time"
-    call = refused(raw, [ArgumentProblem("", reason, reason)], checking)
-    if call.error is not None:
-        call.error.__cause__ = error
-    return call
+    return refused(raw, [ArgumentProblem("", reason, reason)], checking, error)
 
 
 async def _problem(path: tuple[str, ...], value: Any, name: str, field: str | None, context: object) -> ArgumentProblem | None:

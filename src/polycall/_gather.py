@@ -13,7 +13,16 @@ from polycall._reask import AGAIN, as_it_is, beside, plainly, said, tell
 from polycall._try import Try
 from polycall._turn import Conversation, Results, Turn
 from polycall.call import Call
-from polycall.errors import CallError, CutOffError, InvalidArgumentsError, LimitError, NoCallsError, RefusalError, moved
+from polycall.errors import (
+    CallError,
+    CutOffError,
+    InvalidArgumentsError,
+    LimitError,
+    NoCallsError,
+    RefusalError,
+    TransportError,
+    moved,
+)
 from polycall.types import Message, Usage
 
 
@@ -100,7 +109,7 @@ class Gathered:
     def missing(self) -> list[CallError]:
         """Return what is wrong with the answer as a whole, and may be asked for."""
         wanted: list[CallError] = [
-            gap for gap in self._gaps if isinstance(gap, CutOffError | NoCallsError) and not _is_limit(gap)
+            gap for gap in self._gaps if isinstance(gap, CutOffError | NoCallsError) and not _is_lasting(gap)
         ]
         return wanted if self._rounds < self._most else []
 
@@ -150,7 +159,7 @@ class Gathered:
 
     def _is_due(self, place: int) -> bool:
         waits = place not in self._asking and place not in self._settled and self._counts[place] < self._most
-        return waits and not _is_limit(self.places[place].error)
+        return waits and not _is_lasting(self.places[place].error)
 
     def _ask(self, messages: Sequence[Message], due: Sequence[int], *, gap: bool = False, early: bool = False) -> Try:
         self._counts.update(due)
@@ -266,8 +275,10 @@ class Gathered:
         return place if place is not None and self._of(place) == (one.number, position) else None
 
 
-def _is_limit(error: CallError | None) -> bool:
-    return error is not None and isinstance(error.__cause__, LimitError)
+def _is_lasting(error: CallError | None) -> bool:
+    """Whether an answer ended as the next one would too: by a limit, or because polycall itself was closed."""
+    cause = None if error is None else error.__cause__
+    return isinstance(cause, LimitError) or (isinstance(cause, TransportError) and not cause.transient)
 
 
 def _sum(counts: Sequence[int | None]) -> int | None:

@@ -93,7 +93,7 @@ class Blocking:
         for waiting in tuple(self._opening):
             waiting.cancel()
         for woken in tuple(self._wakers):
-            if not woken.done():
+            with suppress(Exception):  # closed twice at once
                 woken.set_result(None)
         for reply in tuple(self._replies):
             reply.close()
@@ -166,9 +166,11 @@ class Blocking:
             work = partial(_same, result)
         task = self._begin_awaiting(work, timeout)
         self._wait((task,), timeout)
+        if self._gone.is_set():
+            raise TransportError(CLOSED)
         if not task.done():
             task.cancel()
-            raise TransportError(CLOSED) if self._gone.is_set() else Late
+            raise Late
         return task.result()
 
     def _start(self, what: Effect | Generator[Effect, Any, Any]) -> futures.Future[Any]:
@@ -182,10 +184,9 @@ class Blocking:
 
     def _first(self, tasks: tuple[Task, ...], timeout: float | None) -> Task | None:
         self._wait(tasks, timeout)
-        done = next((task for task in tasks if task.done()), None)
-        if done is None and self._gone.is_set():
+        if self._gone.is_set():
             raise TransportError(CLOSED)
-        return done
+        return next((task for task in tasks if task.done()), None)
 
     def _wait(self, tasks: tuple[Any, ...], timeout: float | None) -> None:
         """Wait until one of the tasks is done, the time is over, or the stream is closed."""

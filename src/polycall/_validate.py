@@ -91,9 +91,7 @@ def validate(call: ToolCall, checking: Checking) -> Call[Any]:
     return Call(call.index, call.id, name, call.arguments, "ok", None, value, offered.source, repairs)
 
 
-def refused(
-    call: ToolCall, problems: Sequence[ArgumentProblem], checking: Checking, cause: ValidationError | None = None
-) -> Call[Any]:
+def refused(call: ToolCall, problems: Sequence[ArgumentProblem], checking: Checking, cause: Exception | None = None) -> Call[Any]:
     """Return the bad call that a call of a known tool is, for what is wrong with its arguments."""
     offered = checking.tools.find(call.name)
     said = [str(problem) for problem in problems[:_FIRST_PROBLEMS]]

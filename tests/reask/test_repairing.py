@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import BaseModel
 
 from polycall.testing import Said, Turn
 from support.reasks import RIGHT, VALUES, Weather
@@ -32,6 +33,29 @@ def test_without_it_all_of_them_are(ask, wrong):
     assert tuple(asked.calls) == VALUES[:3]
     assert len(asked.requests) == 2
     assert all(call.repairs == () for call in asked.calls.calls)
+
+
+class Stops(BaseModel):
+    towns: list[str]
+    days: int
+
+
+@pytest.mark.parametrize(
+    ("wrong", "mended"),
+    [
+        ('{"towns": "[\\"Oslo\\"]", "days": 2}', ("doubled encoding",)),
+        ("{'towns': '[\"Oslo\"]', 'days': 2}", ("single quotes", "doubled encoding")),
+        ('{"towns": "[7]", "days": 2}', None),
+        ('{"towns": "Oslo", "days": 2}', None),
+        ('{"towns": ["Oslo"], "days": "two"}', None),
+    ],
+)
+def test_a_field_that_was_encoded_twice(ask, wrong, mended):
+    said = Said("Stops", {"towns": ["Oslo"], "days": 2}, wrong=wrong)
+    asked = ask([said], tools=[Stops], repair=True)
+    assert tuple(asked.calls) == (Stops(towns=["Oslo"], days=2),)
+    assert len(asked.requests) == (1 if mended else 2)
+    assert asked.calls.calls[0].repairs == (mended or ())
 
 
 @pytest.mark.parametrize("wrong", HOPELESS)
