@@ -159,3 +159,13 @@ def test_what_a_limit_caused_is_not_asked_again(ask):
     assert len(asked.requests) == 1
     assert tuple(asked.calls)[:3] == VALUES[:3]
     assert [type(error) for error in asked.calls.errors] == [polycall.CutOffError]
+
+
+def test_an_answer_that_says_nothing_is_asked_for_again(ask):
+    def script(sent):
+        return [Turn(finish="tool_calls")] if len(sent.body["messages"]) == 1 else [RIGHT[0]]
+
+    asked = ask(script, tool_choice="required", check=False)
+    assert tuple(asked.calls) == VALUES[:1]
+    assert len(asked.requests) == 2
+    assert asked.sent()[1:] == [{"role": "user", "content": "A tool has to be called. Answer with tool calls"}]
