@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent import futures
 from typing import Any, Final
 
 from polycall.provider import Late
 
-__all__ = ["Loop"]
+__all__ = ["Loop", "within"]
 
 _PATIENCE: Final = 1.0
 
@@ -31,18 +31,7 @@ class Loop:
 
     def start(self, work: Callable[[], Any], timeout: float | None) -> futures.Future[Any]:
         """Call a function and await what it gives."""
-
-        async def done() -> Any:
-            scope = asyncio.timeout(timeout)
-            try:
-                async with scope:
-                    return await work()
-            except TimeoutError:
-                if scope.expired():
-                    raise Late from None
-                raise
-
-        return asyncio.run_coroutine_threadsafe(done(), self._loop)
+        return asyncio.run_coroutine_threadsafe(within(timeout, work), self._loop)
 
     def close(self) -> None:
         """Cancel what is not done, and end the thread."""
@@ -56,3 +45,21 @@ class Loop:
             self._loop.stop()
 
         asyncio.run_coroutine_threadsafe(end(), self._loop)
+
+
+async def within(seconds: float | None, work: Callable[[], Awaitable[Any]]) -> Any:
+    """Await what a function gives.
+
+    Raises:
+        Late: It took longer; None sets no limit.
+    """
+    if seconds is None:
+        return await work()
+    scope = asyncio.timeout(seconds)
+    try:
+        async with scope:
+            return await work()
+    except TimeoutError:
+        if scope.expired():
+            raise Late from None
+        raise

@@ -13,9 +13,10 @@ from functools import partial
 from typing import Any, Final, TypeVar, cast
 
 from polycall._effects import Close, Do, Driving, Effect, Finished, First, Flow, Open, Read, Start
+from polycall._loop import within
 from polycall._pump import CLOSED
 from polycall.errors import TransportError
-from polycall.provider import Late, Reply
+from polycall.provider import Reply
 
 R = TypeVar("R")
 
@@ -63,14 +64,14 @@ class Asyncio:
         """Do what the effect asks and return what it gives."""
         match effect:
             case Read(reply, timeout):
-                return await self._till_closed(partial(_within, timeout, partial(self._read, reply)))
+                return await self._till_closed(partial(within, timeout, partial(self._read, reply)))
             case Open():
-                return await self._till_closed(partial(_within, effect.timeout, partial(self._open, effect)))
+                return await self._till_closed(partial(within, effect.timeout, partial(self._open, effect)))
             case Close(reply):
                 self._replies.remove(reply)
                 await _closed(reply)
             case Do(work, timeout, _):
-                return await self._till_closed(partial(_within, timeout, partial(_settled, work)))
+                return await self._till_closed(partial(within, timeout, partial(_settled, work)))
             case Start(what):
                 return self._start(what)
             case First(tasks, timeout):
@@ -147,19 +148,6 @@ class Asyncio:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # looked at, so that asyncio does not complain of one that was left behind
-
-
-async def _within(seconds: float | None, work: Callable[[], Awaitable[Any]]) -> Any:
-    if seconds is None:
-        return await work()
-    scope = asyncio.timeout(seconds)
-    try:
-        async with scope:
-            return await work()
-    except TimeoutError:
-        if scope.expired():
-            raise Late from None
-        raise
 
 
 async def _settled(work: Callable[[], Any]) -> Any:
