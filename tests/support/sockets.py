@@ -106,6 +106,8 @@ class Server:
         self._ready.set()
         await self._over.wait()
         server.close()
+        for _ in range(3):  # what was accepted just now takes its socket: asyncio forgets it in a task that never began
+            await asyncio.sleep(0)
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
