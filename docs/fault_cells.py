@@ -17,9 +17,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -31,6 +31,15 @@ from polycall.testing import FAULTS, Fault, ModelServer, Said, Turn
 
 SDK: Final = "openai SDK"
 CLIENTS: Final = (SDK, "pyreqwest", "httpx2")
+NATIVE: Final = {
+    "anthropic SDK": "anthropic",
+    "anthropic": "anthropic",
+    "google-genai SDK": "gemini",
+    "gemini": "gemini",
+    "responses SDK": "responses",
+    "responses": "responses",
+}
+"""The clients of the other formats, by what they speak; those without an SDK take the transport that is installed."""
 RETRIES: Final = 2
 STALL_TIMEOUT: Final = 1.0
 """Seconds for an answer that never ends."""
@@ -44,12 +53,44 @@ PAUSE: Final = 0.1
 """Seconds between two questions on one connection."""
 MARKS: Final = ("quokka", "wombat", "numbat")
 """What the secrets of every cell begin with: its arguments, its key, its prompt."""
-_THE_SDKS: Final = ("openai", "httpx", "httpcore")
+_THE_SDKS: Final = ("openai", "anthropic", "google_genai", "httpx", "httpcore")
 """Loggers of the user's own client."""
 ALONE: Final = frozenset({"body-one-byte-at-a-time", "chunks-of-one-byte", "crlf-split", "split-utf-8"})
 """Answers in thousands of pieces: beside many others each piece would wait for all of them."""
-BEYOND: Final = {(SDK, "answer-to-another-question"), ("httpx2", "answer-to-another-question")}
+BEYOND: Final = {
+    (client, "answer-to-another-question") for client in (SDK, "httpx2", "anthropic SDK", "responses SDK")
+}  # all on httpx2
 """What the user's own client does before polycall sees anything: it gives the next question the answer that came unasked."""
+BEYOND_GENAI: Final = frozenset(
+    {
+        "200-bom",
+        "answer-to-another-question",
+        "arguments-list-unquoted",
+        "arguments-number-unquoted",
+        "arguments-true-unquoted",
+        "array-event-inside",
+        "bom",
+        "comment-first",
+        "comment-of-1-mib",
+        "comments-between",
+        "content-length-too-short",
+        "cr-only",
+        "data-without-space",
+        "empty-data",
+        "leading-white-space",
+        "mixed-line-ends",
+        "name-number",
+        "name-object",
+        "ping-events",
+        "ping-objects",
+        "redirect-other-host",
+        "stale-keep-alive",
+        "stale-keep-alive-reset",
+        "unknown-fields",
+    }
+)
+"""What google-genai does before polycall sees anything: it parses streams and bodies itself, more strictly than their formats
+are, quotes what it cannot parse in its exceptions, does not try again, and shows its key to hosts that it is sent to."""
 FORBIDDEN: Final = ("SILENT", "HANG", "BARE", "LEAK", "CRASH")
 
 
@@ -74,6 +115,16 @@ class Cell:
     client: str
     streamed: bool
     asynchronous: bool
+
+    @property
+    def format(self) -> str:
+        """The wire format that the client speaks."""
+        return NATIVE.get(self.client, "chat")
+
+    @property
+    def by_sdk(self) -> bool:
+        """Whether the user's own client is underneath."""
+        return self.client.endswith("SDK")
 
     @property
     def timeout(self) -> float:
@@ -112,6 +163,19 @@ def clients() -> tuple[str, ...]:
     return tuple(name for name in CLIENTS if name == SDK or importlib.util.find_spec(name))
 
 
+def native() -> tuple[str, ...]:
+    """Return the clients of the other formats that are installed."""
+    needed = {"anthropic SDK": "anthropic", "google-genai SDK": "google.genai"}
+    return tuple(name for name in NATIVE if name not in needed or _found(needed[name]))
+
+
+def _found(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
 def cells(names: Sequence[str] = (), columns: Sequence[str] = (), ways: Sequence[bool] = (False, True)) -> list[Cell]:
     """Return the cells that have a meaning, in order.
 
@@ -126,12 +190,32 @@ def cells(names: Sequence[str] = (), columns: Sequence[str] = (), ways: Sequence
         for fault in chosen
         for client in columns or clients()
         for streamed in (False, True)
-        if fault.honest(streamed=streamed)
+        if fault.honest(streamed=streamed) and fault.meant_for(NATIVE.get(client, "chat"))
         for asynchronous in ways
     ]
 
 
 # ---------------------------------------------------------------------------------------------------------------- asking
+
+
+@contextmanager
+def _closing(asking: _Asking) -> Iterator[None]:
+    """Close the SDK's client that a cell has made for itself."""
+    try:
+        yield
+    finally:
+        if asking.closing is not None:
+            asking.closing.close()
+
+
+@asynccontextmanager
+async def _closing_async(asking: _Asking) -> AsyncIterator[None]:
+    """Close the SDK's asynchronous client that a cell has made for itself."""
+    try:
+        yield
+    finally:
+        if asking.closing is not None:
+            await getattr(asking.closing, "aclose", getattr(asking.closing, "close", None))()
 
 
 @dataclass
@@ -155,6 +239,7 @@ class _Asking:
         self.got: Any = None
         self.error: BaseException | None = None
         self.seconds = 0.0
+        self.closing: Any = None
 
     @property
     def question(self) -> str:
@@ -164,6 +249,8 @@ class _Asking:
     def client(self, sdk: Any) -> Any:
         """Return polycall's client."""
         url, key = self.server.url, self.key
+        if self.cell.format != "chat":
+            return self.native(sdk)
         if self.cell.client == SDK:
             mine = sdk.with_options(base_url=url, api_key=key, max_retries=RETRIES)
             return polycall.from_openai(mine, model="gpt-5-mini", timeout=self.cell.timeout)
@@ -177,13 +264,40 @@ class _Asking:
             timeout=self.cell.timeout,
         )
 
+    def native(self, sdk: Any) -> Any:
+        """Return polycall's client for another format than chat completions."""
+        server, way, timeout = self.server, self.cell.asynchronous, self.cell.timeout
+        if self.cell.client == "responses SDK":
+            mine = sdk.with_options(base_url=server.url, api_key=self.key, max_retries=RETRIES)
+            return polycall.from_openai(mine, api="responses", model="gpt-5-mini", timeout=timeout)
+        if self.cell.client == "anthropic SDK":
+            import anthropic
+
+            kind: Any = anthropic.AsyncAnthropic if way else anthropic.Anthropic
+            self.closing = kind(base_url=server.origin, api_key=self.key, max_retries=RETRIES)
+            return polycall.from_anthropic(self.closing, model="claude-sonnet-5", timeout=timeout)
+        if self.cell.client == "google-genai SDK":
+            from google import genai
+
+            client = genai.Client(api_key=self.key, http_options={"base_url": server.origin, "api_version": "v1beta"})
+            self.closing = client.aio if way else client
+            return polycall.from_genai(client, use_async=way, model="gemini-3-flash", timeout=timeout)
+        name, url = {
+            "anthropic": ("anthropic/claude-sonnet-5", server.origin),
+            "gemini": ("google/gemini-3-flash", server.origin),
+            "responses": ("openai/gpt-5-mini", server.url),
+        }[self.cell.client]
+        api = {"api": "responses"} if self.cell.client == "responses" else {}
+        options = {"base_url": url, "api_key": self.key, "retries": RETRIES, "timeout": timeout, **api}
+        return polycall.from_provider(name, async_client=way, **options)
+
     def asked(self) -> dict[str, Any]:
         """Return the arguments of the question."""
         return {"messages": self.question, "response_model": Iterable[Weather | GoogleSearch], "max_retries": 0}
 
     def block(self, sdk: Any) -> None:
         """Ask, blocking."""
-        with self.server, self.client(sdk) as client, self.measured():
+        with self.server, _closing(self), self.client(sdk) as client, self.measured():
             for _ in range(self.cell.fault.asks - 1):
                 client.create(**self.asked())
                 time.sleep(PAUSE)
@@ -198,7 +312,7 @@ class _Asking:
     async def wait(self, sdk: Any) -> None:
         """Ask on asyncio."""
         with self.server:
-            async with self.client(sdk) as client:
+            async with _closing_async(self), self.client(sdk) as client:
                 with self.measured():
                     for _ in range(self.cell.fault.asks - 1):
                         await client.create(**self.asked())
@@ -277,11 +391,21 @@ def _judge(asking: _Asking, logged: Sequence[tuple[str, str]]) -> Verdict:
     elif calls is not None:
         outcome = _kept(calls, arrivals)
     else:
-        known = isinstance(error, polycall.PolycallError) or (cell.client == SDK and isinstance(error, openai.OpenAIError))
+        known = isinstance(error, polycall.PolycallError) or (cell.by_sdk and _is_theirs(error))
         outcome = "error" if known else "BARE"
         if not known:
             detail += "\n" + "".join(traceback.format_exception(error)[-6:])
-    return Verdict(cell, outcome, detail, asking.seconds)
+    verdict = Verdict(cell, outcome, detail, asking.seconds)
+    if not verdict.expected and cell.client == "google-genai SDK" and cell.fault.name in BEYOND_GENAI:
+        return Verdict(cell, "beyond", detail, asking.seconds)
+    return verdict
+
+
+def _is_theirs(error: BaseException) -> bool:
+    """Whether an error is one that an SDK raises, or lets through from the libraries below it; those pass unchanged."""
+    roots = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
+    inside = any("/google/genai/" in frame.filename for frame in traceback.extract_tb(error.__traceback__))
+    return inside or bool(roots & {"openai", "anthropic", "google", "httpx2", "httpx"})
 
 
 def _errors(asking: _Asking) -> Iterator[polycall.PolycallError]:
@@ -313,7 +437,7 @@ def _leak(asking: _Asking, logged: Sequence[tuple[str, str]]) -> str:
         if asking.key in str(getattr(error, "body", "")):
             return f"the key in .body of {type(error).__name__}"
     for logger, text in logged:
-        ours = asking.cell.client != SDK or not logger.startswith(_THE_SDKS)
+        ours = not asking.cell.by_sdk or not logger.startswith(_THE_SDKS)
         if ours and any(secret in text for secret in secrets):
             return f"in a log record of {logger}: {text[:200]}"
     for request in asking.server.requests:
@@ -355,8 +479,8 @@ def _logged() -> Iterator[list[tuple[str, str]]]:
 
 def measure(names: Sequence[str] = ()) -> list[Verdict]:
     """Run the cells of some faults, or of all: each client and way in its own process, as many at a time as there are cores."""
-    wanted = cells(names)
-    columns = [(client, way) for client in clients() for way in (False, True)]
+    wanted = cells(names, (*clients(), *native()))
+    columns = [(client, way) for client in (*clients(), *native()) for way in (False, True)]
     with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         found: dict[Any, Any] = {}
         for answer in pool.map(lambda column: _process(*column, names), columns):

@@ -15,12 +15,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from fault_cells import CLIENTS, FORBIDDEN, SDK, Verdict, clients, measure
+from fault_cells import CLIENTS, FORBIDDEN, NATIVE, SDK, Verdict, clients, measure, native
 
 from polycall.testing import FAULTS
 
 PAGE: Final = Path(__file__).with_name("faults.md")
 TITLES: Final = {SDK: "SDK", "pyreqwest": "pyreqwest", "httpx2": "httpx2"}
+NATIVE_INTRO: Final = """
+## Other formats
+
+The same faults where they have a meaning in Anthropic's messages, Gemini's generateContent and OpenAI's Responses, and some in
+their own words: through the anthropic SDK, google-genai and the openai SDK, and through polycall's own transport.
+"""
 INTRO: Final = """\
 # Faults
 
@@ -49,6 +55,9 @@ The same server is there for your tests: `ModelServer(script, fault="reset-insid
 BEYOND_NOTE: Final = """
 ¹ httpx2, which the SDK stands on too, may give the next question an answer that came unasked on the same connection. polycall
 sees one answer to one question there, and cannot tell.
+
+² google-genai parses bodies and streams itself before polycall sees them, more strictly than their formats are; it quotes what it
+cannot parse in its exceptions, does not try again, and shows its key to a host that it is redirected to.
 """
 
 
@@ -72,20 +81,30 @@ def main() -> int:
 def page(verdicts: Sequence[Verdict]) -> str:
     """Return the page."""
     columns = clients()
-    ways = [f"{TITLES[client]}, {way}" for client in columns for way in ("whole", "streamed")]
-    lines = [INTRO, _measured(verdicts), ""]
-    lines += [f"| fault | what the server does | {' | '.join(ways)} |", f"|---|---|{'---|' * len(ways)}"]
-    lines += _rows(verdicts, columns)
+    lines = [INTRO, _measured(verdicts), "", *_table(verdicts, columns)]
+    if any(verdict.cell.client in NATIVE for verdict in verdicts):
+        lines += [NATIVE_INTRO, *_table(verdicts, native())]
     if any(verdict.outcome == "beyond" for verdict in verdicts):
         lines.append(BEYOND_NOTE.rstrip())
     return "\n".join(lines) + "\n"
+
+
+def _table(verdicts: Sequence[Verdict], columns: Sequence[str]) -> Iterator[str]:
+    ways = [f"{TITLES.get(client, client)}, {way}" for client in columns for way in ("whole", "streamed")]
+    yield f"| fault | what the server does | {' | '.join(ways)} |"
+    yield f"|---|---|{'---|' * len(ways)}"
+    yield from _rows(verdicts, columns)
 
 
 def _measured(verdicts: Sequence[Verdict]) -> str:
     forbidden = sum(verdict.outcome in FORBIDDEN for verdict in verdicts)
     names = {verdict.cell.fault.name for verdict in verdicts}
     found = f"{len(names)} faults, {len(verdicts)} cells: {_counted(verdicts)}; {forbidden} of what must not happen."
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("openai", *CLIENTS[1:]) if _installed(name))
+    versions = ", ".join(
+        f"{name} {importlib.metadata.version(name)}"
+        for name in ("openai", "anthropic", "google-genai", *CLIENTS[1:])
+        if _installed(name)
+    )
     python = f"Python {platform.python_version()} on {platform.system()}"
     return f"{found}\nMeasured on {dt.datetime.now(dt.UTC).date()} with {python}, {versions}."
 
@@ -107,7 +126,10 @@ def _installed(name: str) -> bool:
 def _rows(verdicts: Sequence[Verdict], columns: Sequence[str]) -> Iterator[str]:
     found = {(one.cell.fault.name, one.cell.client, one.cell.streamed, one.cell.asynchronous): one for one in verdicts}
     where = ""
+    formats = {NATIVE.get(client, "chat") for client in columns}
     for name, fault in FAULTS.items():
+        if not any(map(fault.meant_for, formats)):
+            continue
         if fault.where != where:
             where = fault.where
             yield f"| **{where}** | |{' |' * 2 * len(columns)}"
@@ -120,7 +142,8 @@ def _rows(verdicts: Sequence[Verdict], columns: Sequence[str]) -> Iterator[str]:
 
 
 def _cell(verdicts: Sequence[Verdict]) -> str:
-    words = ["beyond¹" if verdict.outcome == "beyond" else verdict.outcome for verdict in verdicts]
+    marks = {"beyond": "beyond²" if verdicts and verdicts[0].cell.client == "google-genai SDK" else "beyond¹"}
+    words = [marks.get(verdict.outcome, verdict.outcome) for verdict in verdicts]
     return " / ".join(dict.fromkeys(words))
 
 

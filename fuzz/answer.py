@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from fuzz import must, plain
 from fuzz.tools import ANSWER_TOOLS
-from polycall._chat import ChatDecoder
 from polycall._decode import Assembler, Piece, Stray, whole_text
 from polycall._framing import Framing
 from polycall._tools import toolset
 from polycall._validate import Checking, validate
 from polycall.errors import LimitError, TransportError
+from polycall.formats._chat_decoder import ChatDecoder
 from polycall.types import LIMITS, CallDelta, Limits, Stop, ToolCall, WireItem
 
 _ANSWER: Final = toolset(None, ANSWER_TOOLS)

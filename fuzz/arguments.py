@@ -18,7 +18,7 @@ from pydantic_core import to_json
 
 from fuzz import must, plain
 from fuzz.tools import EXACT, TOOLS
-from polycall._dialects import openai_strict
+from polycall._dialect_openai import openai_strict
 from polycall._tools import Offered, toolset
 from polycall._validate import Checking, validate
 from polycall.call import BoundCall, Call

@@ -19,7 +19,8 @@ from inline_snapshot import snapshot
 from pydantic import BaseModel, ConfigDict, Field
 
 from polycall import Tool
-from polycall._dialects import Dialected, openai_strict
+from polycall._dialect_openai import openai_strict
+from polycall._dialects import Dialected
 from support_tools import check, offer
 
 

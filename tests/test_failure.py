@@ -248,6 +248,43 @@ def test_seconds_that_the_server_asks_to_wait(headers, seconds):
     assert error.transient
 
 
+INFO = {"@type": "type.googleapis.com/google.rpc.RetryInfo"}
+
+
+@pytest.mark.parametrize(
+    ("details", "seconds"),
+    [
+        ([{**INFO, "retryDelay": "3.5s"}], 3.5),
+        ([{"@type": "type.googleapis.com/google.rpc.QuotaFailure"}, {**INFO, "retryDelay": "34s"}], 34.0),
+        ([{**INFO, "retryDelay": "0.847655010s"}], 0.84765501),
+        ([{**INFO, "retryDelay": "0s"}], 0.0),
+        ([{**INFO, "retryDelay": "-1s"}], None),
+        ([{**INFO, "retryDelay": "9" * 400 + "s"}], None),
+        ([{**INFO, "retryDelay": "nans"}], None),
+        ([{**INFO, "retryDelay": "3.5"}], None),
+        ([{**INFO, "retryDelay": 3.5}], None),
+        ([{**INFO, "retryDelay": {"seconds": 3}}], None),
+        ([INFO, None, "words", 5, []], None),
+        ({**INFO, "retryDelay": "3.5s"}, None),
+        ("words", None),
+        (None, None),
+    ],
+    ids=count(),
+)
+def test_seconds_that_the_body_asks_to_wait(details, seconds):
+    error = {**GOOGLE["error"], "details": details}
+    for told_so in (told(429, {"error": error}), told(429, [{"error": error}]), reported(error)):
+        assert told_so.retry_after == seconds
+        assert told_so.transient
+
+
+def test_the_header_goes_before_the_body():
+    body = {"error": {"details": [{**INFO, "retryDelay": "3.5s"}]}}
+    assert told(429, body, retry_after="0").retry_after == 0.0
+    assert told(429, body, retry_after="7").retry_after == 7.0
+    assert told(429, body, retry_after="soon").retry_after == 3.5
+
+
 @pytest.fixture
 def far_east(monkeypatch):
     monkeypatch.setenv("TZ", "Asia/Tokyo")

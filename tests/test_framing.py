@@ -181,3 +181,62 @@ def test_what_strict_json_cannot_say_is_kept_for_the_check(text, written):
 @given(values)
 def test_arguments_text_is_json(value):
     assert json.loads(arguments_text(value)) == value
+
+
+ARRAYS = {
+    "nested": (b'[[{"a": 1}], [[{"b": 2}]]]', True),
+    "values between": (b'[1, {"a": 1}, null, "x", [2], {"b": 2}, 3]', True),
+    "brackets in text between": (b'["]{", "\\"]\\\\", {"a": 1}, "[", {"b": 2}]', True),
+    "white space": (b'\n[\n{"a": 1}\r\n,\n{"b": 2}\n]\n', True),
+    "more behind": (b'[{"a": 1}, {"b": 2}]{[', True),
+    "not closed": (b'[{"a": 1}, {"b": 2}, ', False),
+    "cut within": (b'[[{"a": 1}, {"b": 2}], {"c"', False),
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_arrays(name):
+    body, done = ARRAYS[name]
+    for chunks in ([body], cut_up(body, range(len(body)))):
+        events, framing = read(chunks)
+        assert events == [{"a": 1}, {"b": 2}]
+        assert (framing.done, framing.whole) == (done, False)
+
+
+@given(st.lists(objects, min_size=1, max_size=5), st.data())
+def test_arrays_do_not_depend_on_the_split(events, data):
+    body = data.draw(st.sampled_from([b"", b"\n", b"\xef\xbb\xbf"])) + json.dumps(events).encode()
+    found, framing = read(data.draw(split(body)))
+    assert found == events
+    assert framing.done is True
+
+
+def test_large_array_is_read_in_linear_time():
+    body = b"[" + b'{"a": 1},' * 200_000 + b'["x", {"a": 1}]]'
+    assert len(read([body])[0]) == 200_001
+
+
+def read_lines(chunks):
+    framing = Framing(json_lines=True)
+    events = [event for chunk in chunks for event in framing.feed(chunk)]
+    return [*events, *framing.close()]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a": 1}\n{"b": 2}',
+        b' {"a": 1}\r\n\r\n\t{"b": 2}\r\n',
+        b'{"a": 1}\r{"b": 2}\r',
+        b'null\n{"a": 1}\n[1]\n: alive\n"x"\n{"b": 2}\nnull',
+        b'data: {"a": 1}\n\ndata: {"b": 2}\n\n',
+        b'[{"a": 1},\n{"b": 2}]',
+    ],
+)
+def test_json_lines(body):
+    for chunks in ([body], cut_up(body, range(len(body)))):
+        assert read_lines(chunks) == [{"a": 1}, {"b": 2}]
+
+
+def test_name_of_an_event_without_data_is_not_that_of_the_next():
+    assert read([b'event: error\n\ndata: {"a": 1}\n\n'])[0] == [{"a": 1}]

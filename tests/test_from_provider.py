@@ -127,9 +127,9 @@ def test_a_key_that_is_missing(name, variable, monkeypatch):
 
 
 def test_a_service_without_a_key(ask, server):
-    ask("ollama/m", base_url=server.url)
+    ask("lmstudio/m", base_url=server.url)
     assert "authorization" not in server.requests[0].headers
-    ask("ollama/m", base_url=server.url, api_key=KEY)
+    ask("lmstudio/m", base_url=server.url, api_key=KEY)
     assert server.requests[1].headers["authorization"] == f"Bearer {KEY}"
 
 
@@ -358,7 +358,7 @@ def test_a_version_that_is_none(version):
 
 @pytest.mark.parametrize(
     ("name", "model"),
-    [("openai/gpt-5-mini", "gpt-5-mini"), ("openrouter/z-ai/glm-5", "z-ai/glm-5"), ("ollama/llama3:8b", "llama3:8b")],
+    [("openai/gpt-5-mini", "gpt-5-mini"), ("openrouter/z-ai/glm-5", "z-ai/glm-5"), ("lmstudio/llama3:8b", "llama3:8b")],
 )
 def test_the_model_is_in_the_name(name, model):
     with polycall.from_provider(name, api_key=KEY) as client:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import polycall
-from polycall._generation import REFUSED, failed_generation
 from polycall.errors import InvalidArgumentsError, TransportError
+from polycall.formats._generation import REFUSED, failed_generation
 from polycall.provider import Connection, Reply
 from support.memory import InMemory, Script
 

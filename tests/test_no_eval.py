@@ -19,7 +19,6 @@ ALLOWED = {
     ("_partial.py", "typing.get_type_hints"): "annotations of the user's own types",
     ("_signature.py", "typing.get_type_hints"): "annotations of the user's own functions",
     ("testing/_chat_format.py", ".format"): "OpenAI's words for bad conversations, all of them constants of that file",
-    ("testing/_faults_status.py", ".format"): "addresses to redirect to, all of them constants of that file",
 }
 """File and thing, with the reason; each has to be needed."""
 

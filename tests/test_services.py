@@ -139,8 +139,8 @@ def test_azure_has_many_addresses():
 def client_of(service, monkeypatch):
     for key in service.keys:
         monkeypatch.setenv(key, "sk-canary")
-    url = {"base_url": "https://mine.openai.azure.com"} if service is AZURE else {}
-    return polycall.from_provider(f"{service.name}/m", **url)
+    given = {"base_url": "https://mine.openai.azure.com"} if service is AZURE else {}
+    return polycall.from_provider(f"{service.name}/m", api="chat", **given)  # ollama has an api of its own, too
 
 
 @ROWS

@@ -26,7 +26,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from polycall import Tool
-from polycall._dialects import openai_strict
+from polycall._dialect_openai import openai_strict
 from polycall._tools import toolset
 from polycall._validate import Checking, validate
 from polycall.errors import CutOffError, InvalidArgumentsError, UnknownToolError

@@ -1,8 +1,19 @@
 """Typed parallel tool calling: one request to a language model comes back as many typed calls."""
 
 from polycall._async_validators import AsyncValidationInfo, async_field_validator, async_model_validator
-from polycall._connect import from_openai, from_provider
+from polycall._connect import from_provider
 from polycall._tools import Tool
+from polycall._wrap import from_anthropic, from_bedrock, from_cohere, from_genai, from_ollama, from_vertexai, from_xai
+from polycall._wrap_chat import (
+    from_cerebras,
+    from_fireworks,
+    from_groq,
+    from_huggingface,
+    from_litellm,
+    from_mistral,
+    from_openai,
+    from_together,
+)
 from polycall.call import Attempt, BoundCall, Call
 from polycall.calls import Calls
 from polycall.client import AsyncClient, Client
@@ -62,6 +73,20 @@ __all__ = [
     "UsageError",
     "async_field_validator",
     "async_model_validator",
+    "from_anthropic",
+    "from_bedrock",
+    "from_cerebras",
+    "from_cohere",
+    "from_fireworks",
+    "from_genai",
+    "from_groq",
+    "from_huggingface",
+    "from_litellm",
+    "from_mistral",
+    "from_ollama",
     "from_openai",
     "from_provider",
+    "from_together",
+    "from_vertexai",
+    "from_xai",
 ]

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Final
 
 from polycall._effects import Close, Effect, Flow, Open, Read, Sleep
-from polycall._failure import failure, redact, redirected
+from polycall._failure import failure, redact, redirected, reported
 from polycall._framing import Framing, parse_event
 from polycall._incoming import Incoming
 from polycall._retry import Retries
@@ -195,7 +195,7 @@ def _start_of(reply: Reply, deadline: Deadline) -> Generator[Any, Any, bytes]:
 
 def _read(incoming: Incoming, reply: Reply, deadline: Deadline, limits: Limits) -> Generator[Any, Any, None]:
     """Read the reply to its end; what breaks it off after the model has begun cuts the answer, and loses nothing."""
-    framing = Framing()
+    framing = Framing(json_lines=reply.json_lines)
     broken: str | None = None
     try:
         yield from _chunks(framing, incoming, reply, deadline, limits.response)
@@ -246,15 +246,17 @@ def _chunks(framing: Framing, incoming: Incoming, reply: Reply, deadline: Deadli
 
 
 def _next(incoming: Incoming, reply: Reply, deadline: Deadline) -> Generator[Any, Any, Any]:
-    """Read the next chunk; whatever the transport raises then is a broken connection."""
+    """Read the next chunk; what is raised then is a broken connection, or what the server said instead."""
     try:
         return (yield from deadline.hold(Read(reply, deadline.left())))
     except TransportError:
         raise
     except Exception as error:
+        if (event := reply.said(error)) is not None:
+            raise reported(event.get("error")) from error
         where = "" if incoming.begun else " before anything of the answer arrived"
         message = f"the connection broke{where} ({type(error).__name__})"
-        raise TransportError(message, transient=True) from error
+        raise TransportError(message, transient=True) from (None if type(error).__name__ in reply.quoting else error)
 
 
 def _given(thing: object) -> Callable[[], object]:

@@ -1,4 +1,4 @@
-"""The direct path: a provider's own encode, decode and results, with polycall's HTTP in the place of the SDK's client."""
+"""The direct path: a format's own encode, decode and results, with polycall's HTTP in the place of the SDK's client."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from pydantic_core import PydanticSerializationError, to_json
 
 from polycall._http import Key, Post, Poster, Response
+from polycall._messages import plain
 from polycall._turn import Answer
 from polycall.errors import UsageError
-from polycall.provider import Decoder, Encoded, Provider, Reply, json_body, merged
+from polycall.provider import Decoder, Encoded, Format, Reply, json_body, merged
 from polycall.types import Message, Request, is_mapping, is_sequence
 
 __all__ = ["Direct", "Server", "check_url"]
@@ -44,19 +45,19 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Direct:
-    """A provider without its SDK."""
+    """A format without an SDK."""
 
-    provider: Provider
+    format: Format
 
     @property
     def name(self) -> str:
-        """The provider's own."""
-        return self.provider.name
+        """The format's own."""
+        return self.format.name
 
     def encode(self, request: Request, *, stream: bool) -> Encoded:
         """Put a request into the provider's words, down to the bytes; ``extra_body`` is merged, as an SDK would."""
-        plain = [_plain(message) for message in request.messages]
-        encoded = merged(self.provider.encode(replace(request, messages=plain), stream=stream))
+        messages = [plain(message) for message in request.messages]
+        encoded = merged(self.format.encode(replace(request, messages=messages), stream=stream))
         return replace(encoded, content=_body(encoded))
 
     def send(self, client: Server, encoded: Encoded, *, stream: bool, timeout: float | None) -> Any:
@@ -70,39 +71,46 @@ class Direct:
                 raise UsageError("the function given as api_key returned None instead of a key")
             checked = checked_key(key)
             secrets = (checked or "", *(value for name, value in given.items() if _SECRET.search(name)))
-            shown = self.provider.headers(checked)
+            shown = self.format.headers(checked)
             return Post(url, {"user-agent": "polycall", **own, **shown, **given}, encoded.content, timeout, secrets)
 
         return client.poster.open(client.key, post)
 
     def open(self, raw: Response) -> Reply:
         """Wrap the response."""
-        return Reply(raw.chunks, raw.close, raw.status, headers=raw.headers, secrets=raw.secrets, url=raw.url)
+        return Reply(
+            raw.chunks, raw.close, raw.status, headers=raw.headers, secrets=raw.secrets, url=raw.url, json_lines=self.json_lines
+        )
 
     @property
     def half_turns(self) -> bool:
-        """The provider's own."""
-        return self.provider.half_turns
+        """The format's own."""
+        return self.format.half_turns
 
     @property
     def raw_arguments(self) -> bool:
-        """The provider's own."""
-        return self.provider.raw_arguments
+        """The format's own."""
+        return self.format.raw_arguments
+
+    @property
+    def json_lines(self) -> bool:
+        """The format's own."""
+        return self.format.json_lines
 
     def said(self, error: Exception) -> None:
         """Return nothing: there is no SDK."""
 
     def headers(self, key: str | None) -> Mapping[str, str]:
-        """Return the provider's own."""
-        return self.provider.headers(key)
+        """Return the format's own."""
+        return self.format.headers(key)
 
     def decoder(self) -> Decoder:
-        """Return the provider's own."""
-        return self.provider.decoder()
+        """Return the format's own."""
+        return self.format.decoder()
 
     def results(self, answers: Sequence[Answer]) -> list[Message]:
-        """Return the provider's own."""
-        return self.provider.results(answers)
+        """Return the format's own."""
+        return self.format.results(answers)
 
 
 def check_url(url: object) -> str:
@@ -184,11 +192,6 @@ def _written(value: object) -> str | list[str]:
     if not isinstance(value, str | int | float):
         raise UsageError("extra_query takes text, numbers, True, False, and lists of them")
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _plain(message: Message) -> Message:
-    """Return an SDK's own message as the mapping that was set, as the SDK itself would send it."""
-    return message.model_dump(mode="json", exclude_unset=True) if hasattr(message, "model_dump") else message
 
 
 def _body(encoded: Encoded) -> bytes:

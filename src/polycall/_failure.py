@@ -51,6 +51,7 @@ _MOST_MOVES: Final = 3
 _LONGEST_BODY: Final = 2_000
 _SHORTEST_SECRET: Final = 6
 _ID: Final = re.compile(r"[\w.:/+=-]{1,200}")
+_SECONDS: Final = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)s")
 
 
 def failure(status: int, headers: Mapping[str, str], body: bytes, url: str) -> TransportError:
@@ -76,7 +77,7 @@ def failure(status: int, headers: Mapping[str, str], body: bytes, url: str) -> T
         status=status,
         body=body.decode(errors="replace"),
         transient=transient if used_up else {"true": True, "false": False}.get(headers.get("x-should-retry", ""), transient),
-        retry_after=_retry_after(headers),
+        retry_after=_retry_delay(details) if (asked := _retry_after(headers)) is None else asked,
         request_id=request_id if request_id is not None and _ID.fullmatch(request_id) else None,
     )
 
@@ -91,7 +92,7 @@ def reported(error: object) -> TransportError:
     if number is not None:
         lasting = not _USED_UP.isdisjoint(codes) or not (number in _TRANSIENT or _SERVER_FAULT <= number <= _MIXED)
     message = f"the server reported an error: {told}; its words are in `body`"
-    return TransportError(message, body=shown(error), transient=not lasting)
+    return TransportError(message, body=shown(error), transient=not lasting, retry_after=_retry_delay(details))
 
 
 def shown(value: object) -> str:
@@ -205,3 +206,13 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         return max(0.0, (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - time.time())
     except (ValueError, OverflowError):
         return None
+
+
+def _retry_delay(details: Mapping[Any, Any]) -> float | None:
+    """Return the seconds to wait that Google's services name in the body: ``google.rpc.RetryInfo``, a duration as "3.5s"."""
+    told = details.get("details")
+    for one in told if is_array(told) else ():
+        delay = one.get("retryDelay") if is_object(one) else None
+        if isinstance(delay, str) and (found := _SECONDS.fullmatch(delay)):
+            return float(found[1])
+    return None

@@ -1,4 +1,4 @@
-"""Bytes of a response -> the JSON events in it, whole body or server-sent events, however the bytes are split.
+"""Bytes of a response -> the JSON events in it: a whole body, server-sent events, JSON lines or a JSON array.
 
 The format is read off the first bytes and not off the headers: servers send streams as ``text/plain``, whole bodies where
 a stream was asked for, and error pages with status 200.
@@ -7,12 +7,14 @@ a stream was asked for, and error pages with status 200.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import jiter
 from typing_extensions import override
 
+from polycall._closing import Closing
 from polycall.errors import TransportError
 from polycall.types import JsonObject, is_array, is_object
 
@@ -20,6 +22,10 @@ _NOTHING: Final = b" \t\n\r\x0b\x0c\xef\xbb\xbf"
 """White space, and the bytes of a byte order mark."""
 _FIELDS: Final = (b":", b"data:", b"event:", b"id:", b"retry:")
 _DONE: Final = b"[DONE]"
+_WINDOW: Final = 8_192
+_ELEMENT: Final = re.compile(r'[{"\[\]]')
+_INSIDE_STRING: Final = re.compile(r'["\\]')
+_PRETTY: Final = re.compile(rb"\{[ \t\r]*\n")
 _LONGEST_INTEGER: Final = 4_300
 _DEEPEST: Final = 300
 _LONGEST_SHOWN: Final = 8_000  # cut again when secrets have been taken out
@@ -34,10 +40,12 @@ class Framing:
         streaming: Whether a line of a stream was read, be it a comment.
     """
 
-    __slots__ = ("_data", "_error", "_parts", "done", "streaming", "whole")
+    __slots__ = ("_array", "_data", "_error", "_json_lines", "_parts", "done", "streaming", "whole")
 
-    def __init__(self) -> None:
-        """Start at the first byte of a response."""
+    def __init__(self, *, json_lines: bool = False) -> None:
+        """Start at the first byte of a response; ``json_lines`` says that a stream has an event on each line."""
+        self._json_lines = json_lines
+        self._array: Elements | None = None
         self.done = False
         self.whole: bool | None = None
         self.streaming = False
@@ -56,7 +64,12 @@ class Framing:
             return
         if self.whole is None:
             chunk = self._sniff(chunk)
-        if self.whole:
+        if self._array is not None:
+            if self._array.empty:
+                self._parts.append(chunk)
+            yield from map(parse_event, self._array.feed(chunk))
+            self.done = self._array.closed
+        elif self.whole:
             self._parts.append(chunk)
         elif self.whole is False:
             yield from self._lines(chunk)
@@ -69,6 +82,9 @@ class Framing:
         """
         if self.whole:
             yield parse_event(b"".join(self._parts))
+        elif self._array is not None:
+            if self._array.empty:
+                parse_event(b"".join(self._parts))  # which tells what came instead
         elif self.whole is False:
             yield from self._lines(b"\n")
             try:
@@ -85,7 +101,10 @@ class Framing:
         if start.startswith(b"<"):
             message = "the server answered with an HTML page instead of JSON: check base_url and what stands between"
             raise TransportError(message, body=start[:_LONGEST_SHOWN].decode(errors="replace"), transient=True)
-        self.whole = start[:1] in b'{["'
+        if start.startswith(b"["):  # Google streams so where nobody asks for server-sent events
+            self._array, self.whole, self.streaming = Elements(), False, True
+        else:
+            self.whole = start[:1] in b'{"' and not self._json_lines
         return start
 
     def _lines(self, chunk: bytes) -> Iterator[JsonObject]:
@@ -95,24 +114,34 @@ class Framing:
         if self._parts:
             chunk = b"".join((*self._parts, chunk))
             self._parts.clear()
+        if self._json_lines and not self.streaming and _PRETTY.match(chunk):  # no event: a whole body over many lines
+            self.whole = True
+            self._parts.append(chunk)
+            return
         lines = chunk.splitlines(keepends=True)
         if not lines[-1].endswith(b"\n"):  # a line at the end may go on, and so may a lone CR (as CR LF)
             self._parts.append(lines.pop())
         for raw in lines:
             if self.done:
                 return  # what comes behind the end is no part of the answer
-            line = raw.rstrip(b"\r\n")
-            if not self.streaming:
-                self.streaming = line.startswith(_FIELDS)
-            if line.startswith(b"data:"):
-                self._data.append(line[6:] if line[5:6] == b" " else line[5:])
-            elif line.startswith(b"event:"):
-                self._error = line[6:].strip() == b"error"
-            elif not line and self._data and (event := self._event()) is not None:
+            if (event := self._line(raw.rstrip(b"\r\n"))) is not None:
                 yield event
+
+    def _line(self, line: bytes) -> JsonObject | None:
+        if self._json_lines and line.lstrip().startswith(b"{"):
+            self.streaming = True
+            return parse_event(line)
+        if not self.streaming:
+            self.streaming = line.startswith(_FIELDS)
+        if line.startswith(b"data:"):
+            self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+        elif line.startswith(b"event:"):
+            self._error = line[6:].strip() == b"error"
+        return None if line else self._event()
 
     def _event(self) -> JsonObject | None:
         if not self._data:
+            self._error = False
             return None
         data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
         self._data = []
@@ -122,6 +151,67 @@ class Framing:
             return None
         event = parse_event(data) if data.strip() else None
         return {"error": event} if error and event is not None and "error" not in event else event
+
+
+class Elements:
+    """Splits a JSON array that arrives in pieces into the objects in it.
+
+    Attributes:
+        closed: Whether the array has closed.
+        empty: Whether no object was seen in it.
+    """
+
+    __slots__ = ("_closing", "_depth", "_escaped", "_parts", "_string", "closed", "empty")
+
+    def __init__(self) -> None:
+        """Start before the bracket that opens the array."""
+        self.closed = False
+        self.empty = True
+        self._closing: Closing | None = None
+        self._parts: list[str] = []
+        self._depth = 0
+        self._string = False
+        self._escaped: bool = False
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield the elements that ``chunk`` completes."""
+        for start in range(0, len(chunk), _WINDOW):  # what is left of it is copied for every element
+            yield from self._feed(chunk[start : start + _WINDOW].decode("latin-1"))
+
+    def _feed(self, text: str) -> Iterator[bytes]:
+        """Yield the elements that ``text``, a letter a byte, completes: only brackets and quotes are looked at."""
+        while text and not self.closed:
+            if self._closing is None:
+                text = self._skipped(text)
+                continue
+            end = self._closing.feed(text)
+            self._parts.append(text[:end])
+            if end is None:
+                return
+            yield "".join(self._parts).encode("latin-1")
+            text, self._closing = text[end:], None
+            self._parts.clear()
+
+    def _skipped(self, text: str) -> str:
+        """Return the text from where the next object opens, in this array or in one within it; nothing where none does."""
+        position, self._escaped = int(self._escaped), False
+        while (found := (_INSIDE_STRING if self._string else _ELEMENT).search(text, position)) is not None:
+            position = found.end()
+            match found.group():
+                case '"':
+                    self._string = not self._string
+                case "\\":
+                    self._escaped = position == len(text)
+                    position += 1
+                case "{":
+                    self._closing, self.empty = Closing(), False
+                    return text[found.start() :]
+                case bracket:
+                    self._depth += 1 if bracket == "[" else -1
+                    self.closed = self._depth == 0
+            if self.closed:
+                break
+        return ""
 
 
 def parse_event(data: bytes) -> JsonObject:

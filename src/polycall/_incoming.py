@@ -19,7 +19,7 @@ class Incoming:
     """One response while it arrives.
 
     Attributes:
-        begun: Whether any event has arrived.
+        begun: Whether anything of an answer has arrived; some services open a stream with events that hold nothing of it.
         cut: What cut the whole answer short, in words for people; None as long as nothing did.
         cause: The exception that broke the connection.
         calls: The complete calls so far, by position, before they were checked.
@@ -67,7 +67,7 @@ class Incoming:
             items.extend(self._decoder.feed(event, whole=whole))
         except TransportError as error:
             reported = error
-        self.begun = self.begun or reported is None or bool(items)
+        self.begun = self.begun or bool(items) or (reported is None and self._decoder.begun)
         for item in items:
             if isinstance(item, CallDelta):
                 deltas.append(item)

@@ -45,7 +45,8 @@ def read_options(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> tup
     Raises:
         UsageError: An option is not what it may be, or no model is given.
     """
-    given = {**defaults, **{key: value for key, value in options.items() if not _is_left_out(key, value)}}
+    options = _with_model(options)
+    given = {**_with_model(defaults), **{key: value for key, value in options.items() if not _is_left_out(key, value)}}
     own: dict[str, Any] = {key: given.pop(key, default) for key, default in _OPTIONS.items()}
     if not own["model"] or not isinstance(own["model"], str):
         raise UsageError('no model: say which one, model="..." here or where the client is made')
@@ -73,6 +74,14 @@ def read_options(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> tup
             message = f"{key}={own[key]!r} is not understood: write {' or '.join(map(str, values))}"
             raise UsageError(message)
     return own, given
+
+
+def _with_model(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return arguments with the model under its one name: boto3, and programs written for it, call it ``modelId``."""
+    if "modelId" not in options:
+        return options
+    rest = {key: value for key, value in options.items() if key not in {"model", "modelId"}}
+    return {**rest, "model": options["modelId"] or options.get("model")}
 
 
 def _is_left_out(key: str, value: object) -> bool:

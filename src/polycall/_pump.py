@@ -64,7 +64,7 @@ class Blocking:
         self._replies: list[Reply] = []
         self._opening: list[Waiting] = []
         self._gone = threading.Event()
-        self._idle: list[_Worker] = []
+        self._idle: list[Worker] = []
         self._wakers: list[futures.Future[None]] = []
         self._loop: Loop | None = None
 
@@ -140,7 +140,7 @@ class Blocking:
         if timeout is None:
             return work()
         worker, task = self._worker(), _future()
-        worker.do(_into(task, work))
+        worker.do(into(task, work))
         try:
             self._wait((task,), timeout)
         finally:
@@ -177,7 +177,7 @@ class Blocking:
         if isinstance(what, Do) and what.awaits:
             return self._begin_awaiting(what.work, what.timeout)
         worker, task = self._worker(), _future()
-        run = _into(task, (lambda: self.carry_out(what)) if isinstance(what, Effect) else (lambda: _result(_drive(what, self))))
+        run = into(task, (lambda: self.carry_out(what)) if isinstance(what, Effect) else (lambda: _result(_drive(what, self))))
         worker.do(run)
         worker.do(partial(self._free, worker))
         return task
@@ -200,12 +200,12 @@ class Blocking:
         finally:
             self._wakers.remove(woken)
 
-    def _worker(self) -> _Worker:
+    def _worker(self) -> Worker:
         with suppress(IndexError):
             return self._idle.pop()
-        return _Worker()
+        return Worker()
 
-    def _free(self, worker: _Worker) -> None:
+    def _free(self, worker: Worker) -> None:
         self._idle.append(worker)
         if self._gone.is_set():
             self._dismiss()
@@ -216,7 +216,7 @@ class Blocking:
                 self._idle.pop().do(None)
 
 
-class _Worker:
+class Worker:
     """A thread that does one thing after another, so that a deadline costs no thread for every read."""
 
     def __init__(self) -> None:
@@ -235,12 +235,13 @@ class _Worker:
             del work
 
 
-def _into(task: futures.Future[Any], work: Callable[[], Any]) -> Callable[[], None]:
+def into(task: futures.Future[Any], work: Callable[[], Any]) -> Callable[[], None]:
     """Return what does work, in the present context, and puts its outcome into a task."""
     context = contextvars.copy_context()
 
     def run() -> None:
-        task.set_running_or_notify_cancel()
+        if not task.set_running_or_notify_cancel():
+            return
         try:
             result = context.run(work)
         except BaseException as error:  # noqa: BLE001  # raised where the task's result is asked for

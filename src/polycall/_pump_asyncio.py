@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
+from concurrent import futures
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, TypeVar, cast
 
 from polycall._effects import Close, Do, Driving, Effect, Finished, First, Flow, Open, Read, Start
 from polycall._loop import within
-from polycall._pump import CLOSED
+from polycall._pump import CLOSED, Worker, into
 from polycall.errors import TransportError
 from polycall.provider import Reply
 
@@ -59,6 +60,7 @@ class Asyncio:
         self._waiting: set[asyncio.Task[Any]] = set()
         self._replies: list[Reply] = []
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._idle: list[Worker] = []
 
     async def carry_out(self, effect: Effect) -> Any:
         """Do what the effect asks and return what it gives."""
@@ -93,6 +95,8 @@ class Asyncio:
             await asyncio.wait(ending)
         for reply in self._replies:
             await _closed(reply)
+        while self._idle:
+            self._idle.pop().do(None)
 
     def _is_closed(self) -> bool:
         return self._closed
@@ -114,11 +118,25 @@ class Asyncio:
 
     async def _open(self, effect: Open) -> Reply:
         if self._blocking:
-            return await asyncio.to_thread(lambda: self._opened(effect.open(effect.send())))
+            opened: Reply = await self._in_thread(lambda: self._opened(effect.open(effect.send())))
+            return opened
         raw = effect.send()
         reply = effect.open(await raw if inspect.isawaitable(raw) else raw)
         self._replies.append(reply)
         return reply
+
+    async def _in_thread(self, work: Callable[[], Any]) -> Any:
+        """Do blocking work in a thread that may be left behind: asyncio waits for its own at the end, and it has only a few."""
+        worker = self._idle.pop() if self._idle else Worker()
+        task: futures.Future[Any] = futures.Future()
+        worker.do(into(task, work))
+        try:
+            return await asyncio.wrap_future(task)
+        finally:
+            if task.done() and not self._closed:
+                self._idle.append(worker)
+            else:
+                worker.do(None)  # ends when it gets there
 
     def _opened(self, reply: Reply) -> Reply:
         self._replies.append(reply)
@@ -134,7 +152,7 @@ class Asyncio:
             return await anext(reply.chunks, None)
         chunks = cast("Iterator[Any]", reply.chunks)  # nothing that is `Waiting` is driven here
         if self._blocking:
-            return await asyncio.to_thread(next, chunks, None)
+            return await self._in_thread(lambda: next(chunks, None))
         return next(chunks, None)
 
     def _start(self, what: Effect | Generator[Effect, Any, Any]) -> asyncio.Task[Any]:

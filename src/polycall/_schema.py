@@ -16,7 +16,7 @@ _BOUNDS: Final[Mapping[str, Callable[[float, float], bool]]] = {
     "exclusiveMaximum": operator.lt,
     "multipleOf": lambda value, step: value % step == 0,
 }
-_EXACT: Final = 2.0**53  # beyond, a float is no certain integer
+_EXACT: Final = 2.0**53  # from here on, a float is no certain integer
 _NOTES: Final = frozenset({"title", "description", "default"})
 _OLD_DEFINITIONS: Final = "#/definitions/"
 
@@ -109,7 +109,7 @@ def _with_integers(value: Any, schemas: Iterable[Any], root: Mapping[str, Any], 
         return [_with_integers(one, items[place], root, (*path, place)) for place, one in enumerate(value)]
     if isinstance(value, bool) and any(map(_has_integer_constant, known)) and not any(map(_takes_boolean, known)):
         raise SchemaMismatch([(path, "a truth value is no integer")])
-    if not isinstance(value, float) or not value.is_integer() or abs(value) > _EXACT:
+    if not isinstance(value, float) or not value.is_integer() or abs(value) >= _EXACT:
         return value
     integer = any(map(_takes_integer, known)) and not any(_takes_number(schema, value) for schema in known)
     return int(value) if integer else value

@@ -32,6 +32,7 @@ class Service:
         keys: The environment variables that hold its key, the first one that is set counts; none where no key is needed.
         key_header: The header that shows it the key.
         path: Where chat completions are, below the base URL; ``{model}`` stands for the model.
+        responses_path: Where responses are, below the base URL.
         header_keys: Headers that are taken from environment variables, where those are set.
     """
 
@@ -49,6 +50,7 @@ class Service:
     keys: tuple[str, ...] = ()
     key_header: str = "authorization"
     path: str = "/chat/completions"
+    responses_path: str = "/responses"
     header_keys: tuple[tuple[str, str], ...] = ()
 
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownError, PydanticSerializationError, to_json
 from pydantic_core.core_schema import CoreSchemaType, ErrorType
 
-from polycall._dialects import take_out_nulls
+from polycall._dialect_openai import take_out_nulls
 from polycall._repair import DOUBLED, repaired, undoubled
 from polycall._schema import SchemaMismatch, with_integers
 from polycall._tools import Offered, Toolset

@@ -28,16 +28,39 @@ class Mode(StrEnum):
     TOOLS = "tool_call"
     TOOLS_STRICT = "tools_strict"
     PARALLEL_TOOLS = "parallel_tool_call"
+    RESPONSES_TOOLS = "responses_tools"
+    ANTHROPIC_TOOLS = "anthropic_tools"
     ANTHROPIC_PARALLEL_TOOLS = "anthropic_parallel_tools"
+    GENAI_TOOLS = "genai_tools"
+    VERTEXAI_TOOLS = "vertexai_tools"
     VERTEXAI_PARALLEL_TOOLS = "vertexai_parallel_tools"
+    MISTRAL_TOOLS = "mistral_tools"
+    COHERE_TOOLS = "cohere_tools"
+    BEDROCK_TOOLS = "bedrock_tools"
+    CEREBRAS_TOOLS = "cerebras_tools"
+    FIREWORKS_TOOLS = "fireworks_tools"
+    XAI_TOOLS = "xai_tools"
 
 
-_FITS: Final = {
-    Mode.TOOLS: {"openai"},
-    Mode.TOOLS_STRICT: {"openai"},
-    Mode.PARALLEL_TOOLS: {"openai"},
-    Mode.ANTHROPIC_PARALLEL_TOOLS: {"anthropic"},
-    Mode.VERTEXAI_PARALLEL_TOOLS: {"vertexai"},
+_OPENAI_LIKE: Final = frozenset({
+    "openai", "cerebras", "fireworks", "groq", "huggingface", "litellm", "local", "mistral", "ollama", "together", "xai",
+})  # fmt: skip
+_FITS: Final[dict[Mode, frozenset[str]]] = {
+    Mode.TOOLS: _OPENAI_LIKE,
+    Mode.TOOLS_STRICT: _OPENAI_LIKE,
+    Mode.PARALLEL_TOOLS: _OPENAI_LIKE,
+    Mode.RESPONSES_TOOLS: frozenset({"openai"}),
+    Mode.ANTHROPIC_TOOLS: frozenset({"anthropic"}),
+    Mode.ANTHROPIC_PARALLEL_TOOLS: frozenset({"anthropic"}),
+    Mode.GENAI_TOOLS: frozenset({"gemini"}),
+    Mode.VERTEXAI_TOOLS: frozenset({"vertexai"}),
+    Mode.VERTEXAI_PARALLEL_TOOLS: frozenset({"vertexai"}),
+    Mode.MISTRAL_TOOLS: frozenset({"mistral"}),
+    Mode.COHERE_TOOLS: frozenset({"cohere"}),
+    Mode.BEDROCK_TOOLS: frozenset({"bedrock"}),
+    Mode.CEREBRAS_TOOLS: frozenset({"cerebras"}),
+    Mode.FIREWORKS_TOOLS: frozenset({"fireworks"}),
+    Mode.XAI_TOOLS: frozenset({"xai"}),
 }
 
 

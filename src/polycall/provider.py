@@ -1,4 +1,4 @@
-"""The contract of a provider file: one wire format, and how its SDK is called."""
+"""The contracts of a wire format, and of a provider: how an SDK is called that speaks one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,19 @@ from polycall._turn import Answer
 from polycall.errors import UsageError
 from polycall.types import JsonObject, Message, Request, ToolCall, WireItem, is_mapping
 
-__all__ = ["Connection", "Decoder", "Encoded", "Late", "Provider", "Reply", "Waiting", "json_body", "merged"]
+__all__ = [
+    "Connection",
+    "Decoder",
+    "Encoded",
+    "Endpoint",
+    "Format",
+    "Late",
+    "Provider",
+    "Reply",
+    "Waiting",
+    "json_body",
+    "merged",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +34,15 @@ class Encoded:
 
     Attributes:
         body: The JSON body of the wire.
-        messages: The conversation as it stands in ``body``, to be continued.
         strict_schemas: The schemas as sent, by wire name, of the tools in a strict dialect: closed, and null leaves a field out.
-        tools_json: The JSON bytes of ``body["tools"]``, cached for the set of tools; for transports that send bytes.
+        tools_json: The JSON bytes of ``body["tools"]``, cached for the set of tools, for transports that send bytes; empty
+            where the body has no tools of that name.
         transport: Arguments of the SDK's call that are no part of the body (headers, timeouts).
         path: Where the body is posted, below the base URL, with its query; for the direct path.
         content: The body as bytes, made once for all attempts; empty where the SDK writes it.
     """
 
     body: JsonObject = field(repr=False)
-    messages: tuple[Message, ...] = field(repr=False)
     strict_schemas: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Any])
     tools_json: bytes = field(default=b"", repr=False)
     transport: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
@@ -56,6 +67,8 @@ def merged(encoded: Encoded) -> Encoded:
 
 def json_body(encoded: Encoded) -> bytes:
     """Return the body as JSON bytes; the tools, which are most of it, are cached bytes."""
+    if not encoded.tools_json:
+        return to_json(encoded.body)
     rest = to_json({key: value for key, value in encoded.body.items() if key != "tools"})
     return rest[:-1] + b',"tools":' + encoded.tools_json + b"}"
 
@@ -82,6 +95,10 @@ class Waiting(ABC):
         ...
 
 
+def _nothing(_: Exception) -> None:
+    """Say nothing."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Reply:
     """An opened response.
@@ -96,6 +113,9 @@ class Reply:
         headers: The headers, names in lower case; empty where the SDK has dealt with them.
         secrets: What must not be in an error, whatever the server sends back.
         url: Where the request went; empty where that is the SDK's business.
+        json_lines: Whether a stream has an event on each line, without more around it.
+        said: What the server said when a chunk could not be read because it reports an error; see `Provider.said`.
+        quoting: The names of the SDK's exceptions whose texts quote what was received; they are no causes of our errors.
     """
 
     chunks: Iterator[bytes | Mapping[str, Any]] | AsyncIterator[bytes | Mapping[str, Any]] | Waiting
@@ -106,6 +126,9 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     secrets: tuple[str, ...] = field(default=(), repr=False)
     url: str = ""
+    json_lines: bool = False
+    said: Callable[[Exception], JsonObject | None] = _nothing
+    quoting: frozenset[str] = frozenset()
 
 
 class Decoder(Protocol):
@@ -147,8 +170,8 @@ class Decoder(Protocol):
         ...
 
 
-class Provider(Protocol):
-    """One wire format. Stateless: everything about one response is in its `Decoder`."""
+class Format(Protocol):
+    """One wire format, as one service speaks it. Stateless and pure: everything about one response is in its `Decoder`."""
 
     @property
     def name(self) -> str:
@@ -165,13 +188,36 @@ class Provider(Protocol):
         """Whether it takes back arguments that are no JSON object, as its own model wrote them."""
         ...
 
+    @property
+    def json_lines(self) -> bool:
+        """Whether its streams have an event on each line, instead of server-sent events."""
+        ...
+
     def encode(self, request: Request, *, stream: bool) -> Encoded:
         """Put a request into the provider's words. Pure, and the same for the same request.
+
+        Messages are OpenAI's, or the provider's own as they are; what `Decoder.turn` and `results` return is among them.
 
         Raises:
             UsageError: The request asks for what the provider cannot do.
         """
         ...
+
+    def decoder(self) -> Decoder:
+        """Return the reader of one response."""
+        ...
+
+    def headers(self, key: str | None) -> Mapping[str, str]:
+        """Return the headers of a request on the direct path: how the service is shown the key, None where it needs none."""
+        ...
+
+    def results(self, answers: Sequence[Answer]) -> list[Message]:
+        """Return the messages that answer calls; every call of a turn is answered exactly once, in the model's order."""
+        ...
+
+
+class Provider(Format, Protocol):
+    """A wire format, and how an SDK is called that speaks it."""
 
     def send(self, client: Any, encoded: Encoded, *, stream: bool, timeout: float | None) -> Any:
         """Call the SDK and return what it returns, raw where it offers that. Never awaits.
@@ -192,17 +238,22 @@ class Provider(Protocol):
         """Return what the server said when the SDK raised ``error``, as an event of the wire; None where it said nothing."""
         ...
 
-    def decoder(self) -> Decoder:
-        """Return the reader of one response."""
-        ...
 
-    def headers(self, key: str | None) -> Mapping[str, str]:
-        """Return the headers of a request on the direct path: how the service is shown the key, None where it needs none."""
-        ...
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a format is spoken, for the direct path.
 
-    def results(self, answers: Sequence[Answer]) -> list[Message]:
-        """Return the messages that answer calls; every call of a turn is answered exactly once, in the model's order."""
-        ...
+    Attributes:
+        url: The base URL, None where every user has another.
+        keys: The environment variables that hold the key, the first one that is set counts; none where no key is needed.
+        variable: The environment variable that holds another base URL; empty for none.
+        written: Makes a URL of what that variable holds.
+    """
+
+    url: str | None
+    keys: tuple[str, ...] = ()
+    variable: str = ""
+    written: Callable[[str], str] = str
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from polycall._chat import ChatDecoder
 from polycall._decode import Assembler
 from polycall.errors import UsageError
+from polycall.formats._chat_decoder import ChatDecoder
 from polycall.local import LocalModel
 from polycall.local._weights import locate
 from polycall.types import CallDelta, ToolCall

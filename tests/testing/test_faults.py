@@ -10,6 +10,7 @@ from typing import get_args
 
 import openai
 import pytest
+from tests.support.services import post
 
 import polycall
 from polycall.testing import FAULTS, Drop, Fault, ModelServer, Outcome, Raw, Said, Turn
@@ -255,7 +256,7 @@ def test_each_fault_changes_what_is_sent(stream):
         assert honest.startswith(b"HTTP/1.1 200 Told\r\n")
         unchanged = []
         for name, fault in FAULTS.items():
-            if fault.honest(streamed=stream) and not fault.stalls and name not in later:
+            if fault.meant_for("chat") and fault.honest(streamed=stream) and not fault.stalls and name not in later:
                 server.fault = name
                 if heard(server, stream=stream) == honest:
                     unchanged.append(name)
@@ -269,13 +270,35 @@ def test_some_faults_through_every_client():
     assert [str(verdict) for verdict in fault_cells.run(fault_cells.cells(QUICK)) if not verdict.expected] == []
 
 
+OWN = [name for name in FAULTS if name.startswith("own-")]
+
+
+@pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")  # of google-genai
+@pytest.mark.filterwarnings("ignore:SOMETHING_NEW is not a valid FinishReason:UserWarning")  # of google-genai
+def test_some_faults_through_the_clients_of_other_formats():
+    cells = fault_cells.cells([*QUICK[::3], *OWN], fault_cells.native())
+    assert {cell.format for cell in cells} == {"anthropic", "gemini", "responses"}
+    assert [str(verdict) for verdict in fault_cells.run(cells) if not verdict.expected] == []
+
+
+@pytest.mark.parametrize("name", ["anthropic", "gemini", "responses"])
+def test_a_fault_of_another_format_spoils_nothing(name):
+    with ModelServer([CALLS[0]], fault="choices-empty") as server:
+        path = {"anthropic": "/v1/messages", "gemini": "/v1/models/m:generateContent", "responses": "/v1/responses"}[name]
+        body = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "?"}], "input": "?"}
+        status, _, answer = post(server, path, {**body, "contents": [{"role": "user", "parts": [{"text": "?"}]}]})
+        assert (status, b"Toronto" in answer) == (200, True)
+
+
 @pytest.mark.slow
 def test_every_fault_through_every_client():
     verdicts = fault_cells.measure()
     assert [str(verdict) for verdict in verdicts if not verdict.expected] == []
     assert len({verdict.cell.fault.name for verdict in verdicts}) == len(FAULTS)
     page = fault_table.page(verdicts)
-    assert page.count("\n| `") == len(FAULTS)
+    of_chat = [fault for fault in FAULTS.values() if fault.meant_for("chat")]
+    of_others = [fault for fault in FAULTS.values() if any(map(fault.meant_for, {*fault_cells.NATIVE.values()}))]
+    assert page.count("\n| `") == len(of_chat) + len(of_others)
     assert "0 of what must not happen" in page
 
 

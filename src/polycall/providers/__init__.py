@@ -1,1 +1,1 @@
-"""One file per wire format."""
+"""One SDK each, by the name of its package: how it is called, and what it gives back."""

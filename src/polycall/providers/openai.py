@@ -1,71 +1,22 @@
-"""OpenAI chat completions: the OpenAI and Azure SDK clients, and every server that speaks the format.
-
-Sources: OpenAI's API reference, "Create chat completion" and "Streaming"; deviations of other servers as recorded in
-``tests/wire/openai_chat``.
-"""
+"""The openai SDK: its OpenAI and Azure clients, with any base URL."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
-from urllib.parse import quote
+from typing import Any
 
-from polycall._chat import ChatDecoder
-from polycall._functions import functions
 from polycall._sdk import opened, said
-from polycall._services import OPENAI, Service
-from polycall._turn import Answer
+from polycall.formats.chat import Chat
+from polycall.formats.responses import Responses
 from polycall.provider import Encoded, Reply
-from polycall.types import (
-    JsonObject,
-    Message,
-    Request,
-)
+from polycall.types import JsonObject
 
-_TRANSPORT: Final = frozenset({"extra_headers", "extra_query", "extra_body"})
+__all__ = ["OpenAIChat", "OpenAIResponses"]
 
 
 @dataclass(frozen=True, slots=True)
-class OpenAIChat:
-    """The chat completions format, as one service speaks it."""
-
-    service: Service = OPENAI
-    name: str = "openai"
-    half_turns: bool = True
-
-    @property
-    def raw_arguments(self) -> bool:
-        """As the service does."""
-        return self.service.raw_arguments
-
-    def encode(self, request: Request, *, stream: bool) -> Encoded:
-        """Put a request into the body of ``POST /chat/completions``."""
-        choice = request.tool_choice
-        named = choice.allowed is not None and choice.forced and len(choice.allowed) == 1
-        native = choice.allowed is None or (self.service.named_choice if named else self.service.allowed_tools)
-        tools = request.tools
-        if not native:
-            tools = tuple(tool for tool in tools if tool.wire_name in (choice.allowed or ()))
-        offered = functions(tools, self.service, request.schema_strict)
-        body: JsonObject = {"model": request.model, "messages": list(request.messages), "tools": offered.tools}
-        if native and choice.allowed is not None:
-            names = [{"type": "function", "function": {"name": name}} for name in choice.allowed]
-            allowed = {"type": "allowed_tools", "allowed_tools": {"mode": choice.mode, "tools": names}}
-            body["tool_choice"] = names[0] if named else allowed
-        elif choice.mode != "auto" and self.service.required:
-            body["tool_choice"] = choice.mode
-        parallel = self.service.parallel if request.parallel is None else request.parallel
-        if parallel is not None:
-            body["parallel_tool_calls"] = parallel
-        if stream:
-            body["stream"] = True
-            if self.service.stream_usage:
-                body["stream_options"] = {"include_usage": True}
-        body |= {key: value for key, value in request.options.items() if key not in _TRANSPORT}
-        transport = {key: value for key, value in request.options.items() if key in _TRANSPORT}
-        path = self.service.path.replace("{model}", quote(request.model, safe="", errors="replace"))
-        return Encoded(body, tuple(request.messages), offered.strict_schemas, offered.json, transport, path)
+class OpenAIChat(Chat):
+    """Chat completions."""
 
     def send(self, client: Any, encoded: Encoded, *, stream: bool, timeout: float | None) -> Any:  # noqa: ARG002  # it has its own
         """Call the SDK for its raw response; `LegacyAPIResponse`, or its coroutine."""
@@ -79,16 +30,19 @@ class OpenAIChat:
         """Return the body of an error status."""
         return said(error)
 
-    def decoder(self) -> ChatDecoder:
-        """Return the reader of one response."""
-        return ChatDecoder()
 
-    def headers(self, key: str | None) -> Mapping[str, str]:
-        """Return the header with the key, as the service wants it."""
-        if key is None:
-            return {}
-        return {self.service.key_header: f"Bearer {key}" if self.service.key_header == "authorization" else key}
+@dataclass(frozen=True, slots=True)
+class OpenAIResponses(Responses):
+    """The Responses API."""
 
-    def results(self, answers: Sequence[Answer]) -> list[Message]:
-        """Return one ``tool`` message per call."""
-        return [{"role": "tool", "tool_call_id": answer.call.id, "content": answer.content} for answer in answers]
+    def send(self, client: Any, encoded: Encoded, *, stream: bool, timeout: float | None) -> Any:  # noqa: ARG002  # it has its own
+        """Call the SDK for its raw response; `LegacyAPIResponse`, or its coroutine."""
+        return client.responses.with_raw_response.create(**encoded.body, **encoded.transport)
+
+    def open(self, raw: Any) -> Reply:
+        """Wrap the SDK's raw response."""
+        return opened(raw, "types.responses", "Response")
+
+    def said(self, error: Exception) -> JsonObject | None:
+        """Return the body of an error status."""
+        return said(error)

@@ -5,16 +5,17 @@ Sources: OpenAI's API reference, "Create chat completion" and "Streaming"; the e
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
+from typing_extensions import override
+
+from polycall.testing._format import Event, Format, counts, json_bytes, paced, split
 from polycall.testing._script import Saying
 from polycall.testing._wire import Answer, Sent
 from polycall.types import JsonObject, is_array, is_object
 
-__all__ = ["DONE", "ChatFormat", "Event", "event_bytes", "json_bytes"]
+__all__ = ["DONE", "ChatFormat"]
 
 DONE: Final = "[DONE]"
 _UNANSWERED: Final = (
@@ -25,37 +26,17 @@ _ALONE: Final = "Invalid parameter: messages with role 'tool' must be a response
 _NOT_FOUND: Final = "Invalid parameter: 'tool_call_id' of '{}' not found in 'tool_calls' of previous message."
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One event of a stream.
-
-    Attributes:
-        data: A JSON value, or a text that is sent as it is.
-        at: Seconds since the request.
-    """
-
-    data: Any
-    at: float = 0.0
-
-
-def json_bytes(value: Any) -> bytes:
-    """Write JSON; lone surrogates become escapes, as a server's library would write them."""
-    try:
-        return json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return json.dumps(value).encode()
-
-
-def event_bytes(data: Any) -> bytes:
-    """Write one server-sent event."""
-    return b"data: %s\n\n" % (data.encode() if isinstance(data, str) else json_bytes(data))
-
-
-class ChatFormat:
+class ChatFormat(Format):
     """OpenAI's chat completions."""
 
-    path = "/chat/completions"
+    name = "chat"
 
+    @override
+    def speaks(self, path: str) -> bool:
+        """Whether requests to this path, its query left out, are of this format."""
+        return path.endswith("/chat/completions")
+
+    @override
     def problem(self, sent: Sent) -> Answer | None:
         """Return what the real service answers to a request that breaks its rules; None when it keeps them."""
         messages = sent.body.get("messages") if is_object(sent.body) else None
@@ -78,14 +59,17 @@ class ChatFormat:
             return self.error(400, _UNANSWERED.format(", ".join(calls)), param=f"messages.[{len(messages)}].role")
         return None
 
+    @override
     def streamed(self, sent: Sent) -> bool:
         """Whether a stream is asked for."""
         return sent.body.get("stream") is True
 
+    @override
     def answers(self, sent: Sent) -> list[list[tuple[str, str]]]:
         """Return the model's answers in the conversation: the names and argument texts of the calls of each."""
         return [_calls(message) for message in sent.body["messages"] if message.get("role") == "assistant"]
 
+    @override
     def entries(self, saying: Saying) -> list[JsonObject]:
         """Return the calls as they stand in a message."""
         return [
@@ -93,6 +77,7 @@ class ChatFormat:
             for call in saying.calls
         ]
 
+    @override
     def body(self, sent: Sent, saying: Saying, entries: Sequence[Any]) -> JsonObject:
         """Return a whole response."""
         message: JsonObject = {"role": "assistant", "content": saying.text or None, "refusal": None}
@@ -101,6 +86,7 @@ class ChatFormat:
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish(saying, entries)}
         return {**_head(sent, "chat.completion"), "choices": [choice], "usage": _usage(sent, saying)}
 
+    @override
     def events(self, sent: Sent, saying: Saying, entries: Sequence[Any], pieces: int | None) -> list[Event]:
         """Return the events of a stream."""
         options = sent.body.get("stream_options")
@@ -112,31 +98,50 @@ class ChatFormat:
             return Event({**chunk_head, "choices": [choice]}, at)
 
         events = [chunk(0.0, {"role": "assistant", "content": None, "refusal": None})]
-        events += [chunk(0.0, {"content": piece}) for piece in _split(saying.text, pieces)]
-        began = 0.0
-        for position, entry in enumerate(entries):
-            ends = saying.calls[min(position, len(saying.calls) - 1)].at if saying.calls else saying.end
-            deltas = _deltas(entry, position, pieces)
-            step = (ends - began) / len(deltas)
-            events += [chunk(began + step * number, {"tool_calls": [delta]}) for number, delta in enumerate(deltas, 1)]
-            began = ends
+        events += [chunk(0.0, {"content": piece}) for piece in split(saying.text, pieces)]
+        deltas = [_deltas(entry, position, pieces) for position, entry in enumerate(entries)]
+        for call, times in zip(deltas, paced(saying, [len(call) for call in deltas]), strict=True):
+            events += [chunk(at, {"tool_calls": [delta]}) for at, delta in zip(times, call, strict=True)]
         events.append(chunk(saying.end, {}, _finish(saying, entries)))
         if with_usage:
             events.append(Event({**chunk_head, "choices": [], "usage": _usage(sent, saying)}, saying.end))
         return [*events, Event(DONE, saying.end)]
 
+    @override
+    def changed(self, entry: Any, name: Any = ..., arguments: Any = ...) -> Any:
+        """Return a call with another name, or with other arguments."""
+        function = entry["function"]
+        given = {"name": name, "arguments": arguments}
+        return {**entry, "function": {**function, **{key: value for key, value in given.items() if value is not ...}}}
+
+    @override
+    def call_of(self, data: Any) -> Any:
+        """Return a key of the call that an event is part of; None where it is part of none."""
+        if not is_object(data) or not data["choices"]:
+            return None
+        entries = data["choices"][0]["delta"].get("tool_calls")
+        return entries[0].get("index") if entries and "function" in entries[0] else None
+
+    @override
     def error(
         self,
         status: int,
         message: str,
         *,
-        type: str = "invalid_request_error",
+        type: str = "",
         code: str | None = None,
         param: str | None = None,
     ) -> Answer:
         """Return an error in the words of the service."""
-        body = {"error": {"message": message, "type": type, "param": param, "code": code}}
+        body = {"error": {"message": message, "type": type or "invalid_request_error", "param": param, "code": code}}
         return Answer(json_bytes(body), status=status)
+
+    @override
+    def locked_out(self, given: str) -> Answer:
+        """Return what is answered to a key that is not taken."""
+        masked = f"{given[:3]}{'*' * 8}{given[-4:]}" if len(given) > 12 else "*" * len(given)  # noqa: PLR2004  # as the service does
+        told = f"Incorrect API key provided: {masked}. You can find your API key at https://platform.openai.com/account/api-keys."
+        return self.error(401, told, code="invalid_api_key")
 
 
 def _asked_ids(message: Any) -> list[str]:
@@ -159,11 +164,7 @@ def _deltas(entry: Any, position: int, pieces: int | None) -> list[Any]:
     if pieces is None or not isinstance(text, str):
         return [{"index": position, **entry}]
     first = {"index": position, **entry, "function": {**entry["function"], "arguments": ""}}
-    return [first, *({"index": position, "function": {"arguments": piece}} for piece in _split(text, pieces))]
-
-
-def _split(text: str, size: int | None) -> list[str]:
-    return [text[start : start + (size or len(text))] for start in range(0, len(text), size or len(text) or 1)]
+    return [first, *({"index": position, "function": {"arguments": piece}} for piece in split(text, pieces))]
 
 
 def _finish(saying: Saying, entries: Sequence[Any]) -> str:
@@ -176,7 +177,5 @@ def _head(sent: Sent, kind: str) -> JsonObject:
 
 
 def _usage(sent: Sent, saying: Saying) -> JsonObject:
-    """Return counts of the right order: a token is about four characters."""
-    prompt = len(sent.raw) // 4
-    answer = len(saying.text) // 4 + sum(8 + len(call.arguments) // 4 for call in saying.calls)
+    prompt, answer = counts(sent, saying)
     return {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias
 
-from polycall.testing._chat_format import ChatFormat, Event, event_bytes, json_bytes
+from polycall.testing._format import EVENT_STREAM, Event, Format, json_bytes
 from polycall.testing._script import Said, Saying
 from polycall.testing._wire import Answer, Piece, Raw, Sent, Wait
 from polycall.types import JsonObject
@@ -20,10 +20,12 @@ __all__ = [
     "RECOVERED",
     "Arrival",
     "Arrivals",
+    "Cut",
     "Fault",
     "Honest",
     "Outcome",
     "Spoil",
+    "State",
     "arrives",
     "lost",
 ]
@@ -31,12 +33,14 @@ __all__ = [
 Outcome: TypeAlias = Literal["recovered", "kept", "error"]
 """What a client can make of a fault: every value; the good calls in their places and an error for each other; or an error."""
 
+Cut: TypeAlias = Literal["first", "inside", "between", "finish", "done"]
+"""A place in a stream: before the first event, inside the last call or before it, behind it, before the last event."""
+
 State: TypeAlias = Literal["good", "bad", "either", "gone"]
 
 RECOVERED: Final[tuple[Outcome, ...]] = ("recovered",)
 KEPT: Final[tuple[Outcome, ...]] = ("kept",)
 ERROR: Final[tuple[Outcome, ...]] = ("error",)
-EVENT_STREAM: Final = "text/event-stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ class Honest:
 
     sent: Sent
     saying: Saying
-    format: ChatFormat
+    format: Format
     origin: str
 
     @property
@@ -96,12 +100,12 @@ class Honest:
     @property
     def key(self) -> str:
         """The key that was sent."""
-        return self.sent.headers.get("authorization", "").removeprefix("Bearer ") or self.sent.headers.get("api-key", "")
+        return self.format.key(self.sent)
 
     @property
     def content_type(self) -> str:
         """The content type of the honest answer."""
-        return EVENT_STREAM if self.streamed else "application/json"
+        return self.format.content_type(self.sent)
 
     def entries(self) -> list[JsonObject]:
         """Return the calls as they stand in a message; a copy to be changed."""
@@ -120,24 +124,31 @@ class Honest:
         """Return the answer as it was asked for, at its pace."""
         if self.streamed:
             return self.play(self.events(entries, cut_up=cut_up))
-        return Answer(json_bytes(self.body(entries)), before=tuple(self._until(self.saying.end)))
+        return Answer(json_bytes(self.body(entries)), content_type=self.content_type, before=tuple(self._until(self.saying.end)))
 
     def play(self, events: Iterable[Event]) -> Answer:
         """Return a stream of events at their pace."""
-        return Answer(self._paced(events), content_type=EVENT_STREAM)
+        return Answer(self._paced(events), content_type=self.content_type)
 
     def frames(self) -> list[bytes]:
         """Return the events of the stream as bytes."""
-        return [event_bytes(event.data) for event in self.events()]
+        return [self.format.frame(self.sent, number, event.data) for number, event in enumerate(self.events())]
+
+    def place(self, cut: Cut) -> int:
+        """Return before which event of the stream something happens."""
+        events = self.events()
+        calls = self.format.calls_in(events) or [[len(events) - 2]]
+        first, end = calls[-1][0], calls[-1][-1] + 1
+        return {"first": 0, "inside": (first + end + 1) // 2, "between": first, "finish": end, "done": len(events) - 1}[cut]
 
     def flat(self) -> bytes:
         """Return the body of the honest answer, whichever was asked for, as one piece."""
         return b"".join(self.frames()) if self.streamed else json_bytes(self.body())
 
     def _paced(self, events: Iterable[Event]) -> Iterator[Piece]:
-        for event in events:
+        for number, event in enumerate(events):
             yield from self._until(event.at)
-            yield event_bytes(event.data)
+            yield self.format.frame(self.sent, number, event.data)
 
     def _until(self, at: float) -> Iterator[Wait]:
         left = self.sent.at + at - time.monotonic()
@@ -169,6 +180,7 @@ class Fault:
         greeting: What each new connection gets instead of being read; None reads it.
         refuses: Whether connections are refused.
         scheme: What the server's URL begins with.
+        formats: The wire formats in which it has a meaning; empty for all.
     """
 
     name: str
@@ -184,10 +196,15 @@ class Fault:
     greeting: Callable[[], Iterable[Piece]] | None = field(default=None, repr=False, compare=False)
     refuses: bool = False
     scheme: str = "http"
+    formats: frozenset[str] = frozenset()
 
     def lasting(self, times: int | None) -> Fault:
         """Return the same fault, spoiling so many requests; None for all."""
         return replace(self, times=times)
+
+    def meant_for(self, format: str) -> bool:
+        """Whether it has a meaning in a wire format."""
+        return not self.formats or format in self.formats
 
     def honest(self, *, streamed: bool) -> tuple[Outcome, ...]:
         """Return what an honest client can make of it."""

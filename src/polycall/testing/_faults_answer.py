@@ -7,8 +7,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
-from polycall.testing._chat_format import DONE, Event, json_bytes
+from polycall.testing._chat_format import DONE
 from polycall.testing._faults import ALL, ERROR, KEPT, RECOVERED, Arrival, Arrivals, Fault, Honest, Outcome, Spoil, arrives, lost
+from polycall.testing._format import Event, json_bytes
 from polycall.testing._script import Said
 from polycall.testing._spoiling import on_calls, on_choices, on_chunks, on_messages
 from polycall.testing._wire import Answer, Played

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
-from polycall.testing._chat_format import Event
 from polycall.testing._faults import KEPT, RECOVERED, Arrival, Fault, Outcome, arrives
 from polycall.testing._faults_calls import entry_of, with_entries
+from polycall.testing._format import Event
 from polycall.testing._script import Said
 from polycall.testing._spoiling import arguments, on_call, on_events
 from polycall.types import JsonObject

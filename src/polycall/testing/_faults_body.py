@@ -7,8 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from polycall.testing._chat_format import json_bytes
 from polycall.testing._faults import ERROR, RECOVERED, Fault, Honest, Outcome, Spoil, arrives
+from polycall.testing._format import json_bytes
 from polycall.testing._spoiling import dripped, filler, for_ever, page, rewritten, told
 from polycall.testing._wire import Answer, Drop, Gone, Piece, Reset
 
@@ -71,8 +71,10 @@ def _with_content(mebibytes: int) -> Spoil:
 
 def _not_utf_8(honest: Honest) -> Answer:
     entries = honest.entries()
-    for hurt in (entry["function"] for entry in entries[:2][-1:]):
-        hurt["arguments"] = hurt["arguments"].replace('"}', f'{_MARK}"}}')
+    place = min(1, len(entries) - 1)
+    if entries:
+        text = honest.saying.calls[place].arguments.replace('"}', f'{_MARK}"}}')
+        entries[place] = honest.format.changed(entries[place], arguments=text)
     answer = honest.answer(entries, cut_up=False)
     body = answer.body if isinstance(answer.body, bytes) else [*answer.body]
     written = [body] if isinstance(body, bytes) else [piece for piece in body if isinstance(piece, bytes)]
@@ -87,7 +89,12 @@ INSTEAD: Final = (
     _instead("200-html-once", "a page, once", page(200, "Service is restarting"), honest=_EITHER, times=1),
     _instead("200-login-page", "a page that wants a password", page(200, "Sign in to continue")),
     _instead("200-json-array", "a JSON array", told([])),
-    _instead("200-json-array-around", "the answer inside an array", lambda honest: Answer(json_bytes([honest.body()]))),
+    _instead(
+        "200-json-array-around",
+        "the answer inside an array",
+        lambda honest: Answer(json_bytes([honest.body()])),
+        honest=_EITHER,
+    ),
     _instead("200-json-string", "a JSON string", told("overloaded")),
     _instead("200-json-number", "a JSON number", told(42)),
     _instead("200-json-null", "a JSON null", told(None)),

@@ -7,8 +7,9 @@ from functools import partial
 from itertools import chain, zip_longest
 from typing import Any, Final
 
-from polycall.testing._chat_format import DONE, Event
+from polycall.testing._chat_format import DONE
 from polycall.testing._faults import ALL, KEPT, RECOVERED, Arrival, Arrivals, Fault, Honest, Outcome, Spoil, arrives
+from polycall.testing._format import Event
 from polycall.testing._script import Said
 from polycall.testing._spoiling import named, on_call, on_calls, on_events, on_messages
 from polycall.testing._wire import Played

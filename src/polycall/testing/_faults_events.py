@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, Final
 
-from polycall.testing._chat_format import event_bytes
-from polycall.testing._faults import ALL, ERROR, KEPT, RECOVERED, Arrivals, Fault, Outcome, lost
-from polycall.testing._faults_stream import Cut, place
-from polycall.testing._spoiling import for_ever, streamed
+from polycall.testing._faults import ALL, ERROR, KEPT, RECOVERED, Arrivals, Cut, Fault, Outcome, lost
+from polycall.testing._format import event_bytes
+from polycall.testing._spoiling import for_ever, streamed_at
 from polycall.testing._wire import Piece
 
 _row = partial(Fault, where="stream", whole=())
@@ -31,19 +30,15 @@ def _inserted(
     arrivals: Arrivals = ALL,
 ) -> Fault:
     """Make a fault of events that come between."""
-
-    def change(honest_frames: list[bytes]) -> Iterable[bytes]:
-        position = place(honest_frames, cut)
-        return [*honest_frames[:position], *frames, *honest_frames[position:]]
-
-    return _row(name=name, about=about, streamed=honest, times=times, arrivals=arrivals, spoil=streamed(change))
+    spoil = streamed_at(cut, lambda others, at: [*others[:at], *frames, *others[at:]])
+    return _row(name=name, about=about, streamed=honest, times=times, arrivals=arrivals, spoil=spoil)
 
 
 def _without_end(name: str, about: str, cut: Cut, piece: bytes, *, seconds: float = 0.02) -> Fault:
     """Make a fault of something that comes again and again, with nothing else behind it."""
 
-    def change(frames: list[bytes]) -> Iterator[Piece]:
-        yield from frames[: place(frames, cut)]
+    def change(frames: list[bytes], at: int) -> Iterator[Piece]:
+        yield from frames[:at]
         yield from for_ever(piece, seconds)
 
     honest = ERROR if cut == "first" else _BROKEN if cut in {"inside", "between"} else _ANY
@@ -53,7 +48,7 @@ def _without_end(name: str, about: str, cut: Cut, piece: bytes, *, seconds: floa
         streamed=honest,
         stalls=True,
         arrivals=lost({"first": 0, "inside": 2, "between": 2}.get(cut, 9)),
-        spoil=streamed(change),
+        spoil=streamed_at(cut, change),
     )
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from polycall.testing._chat_format import event_bytes, json_bytes
 from polycall.testing._faults import ERROR, KEPT, RECOVERED, Arrival, Fault, Honest, Spoil
+from polycall.testing._format import event_bytes, json_bytes
 from polycall.testing._spoiling import filler, told
 from polycall.testing._wire import Answer, Drop, Raw, head
 
@@ -65,8 +65,7 @@ def _event(honest: Honest, echoed: str) -> Answer:
     error = {"error": {"message": echoed, "type": echoed, "code": echoed}}
     if not honest.streamed:
         return Answer(json_bytes(error))
-    calls = [number for number, frame in enumerate(honest.frames()) if b'"name"' in frame]
-    return Answer([*honest.frames()[: calls[-1]], event_bytes(error)], content_type="text/event-stream")
+    return Answer([*honest.frames()[: honest.place("between")], event_bytes(error)], content_type=honest.content_type)
 
 
 def _spoken(honest: Honest) -> str:

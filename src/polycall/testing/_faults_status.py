@@ -33,20 +33,32 @@ def _rate_until(_: Honest) -> Answer:
     return Answer(b'{"error":{"message":"slow down"}}', 429, headers={"retry-after": formatdate(time.time() + 1, usegmt=True)})
 
 
+def _elsewhere(honest: Honest) -> str:
+    """Return another path that is of the same format."""
+    start, _, rest = honest.sent.path[1:].partition("/")
+    return f"/{start}/elsewhere/{rest}"
+
+
 def _redirect(status: int, location: str | None) -> Spoil:
-    """Send somewhere else, on the first request of each question; ``{}`` in the location is the server's own port."""
+    """Send somewhere else, on the first request of each question.
+
+    In the location ``{port}`` is the server's own port, ``{here}`` the path that was asked, and ``{there}`` another.
+    """
 
     def spoil(honest: Honest) -> Answer:
         if "/elsewhere/" in honest.sent.path:
             return honest.answer()
-        place = location and location.format(honest.origin.rpartition(":")[2], honest.sent.path)
+        known = {"{port}": honest.origin.rpartition(":")[2], "{here}": honest.sent.path, "{there}": _elsewhere(honest)}
+        place = location
+        for mark, meant in known.items():
+            place = place and place.replace(mark, meant)
         return Answer(b"", status, "text/plain", headers={"location": place} if place else {})
 
     return spoil
 
 
 def _portal(honest: Honest) -> Answer:
-    place = f"{honest.origin}/v1/elsewhere/chat/completions"
+    place = f"{honest.origin}{_elsewhere(honest)}"
     if "/elsewhere/" in honest.sent.path:
         return Answer(b"<html><title>Sign in to the guest network</title></html>", content_type="text/html")
     return Answer(b"", 307, "text/html", headers={"location": place})
@@ -133,20 +145,18 @@ REDIRECT: Final = (
     _always(
         "redirect-307-same-host",
         "to another path of the same host",
-        _redirect(307, "/v1/elsewhere/chat/completions"),
+        _redirect(307, "{there}"),
         honest=_HEALED,
     ),
-    _always(
-        "redirect-308-same-host", "for good, to another path", _redirect(308, "/v1/elsewhere/chat/completions"), honest=_HEALED
-    ),
-    _always("redirect-302", "to another path, to be asked with GET", _redirect(302, "/v1/elsewhere/chat/completions")),
+    _always("redirect-308-same-host", "for good, to another path", _redirect(308, "{there}"), honest=_HEALED),
+    _always("redirect-302", "to another path, to be asked with GET", _redirect(302, "{there}")),
     _always(
         "redirect-other-host",
         "to another host, which must not see the key",
-        _redirect(307, "http://localhost:{}/v1/elsewhere/chat/completions"),
+        _redirect(307, "http://localhost:{port}{there}"),
         honest=_HEALED,
     ),
-    _always("redirect-loop", "to where it came from", _redirect(307, "{1}")),
+    _always("redirect-loop", "to where it came from", _redirect(307, "{here}")),
     _always("redirect-without-location", "to nowhere", _redirect(307, None)),
     _always("redirect-to-file", "to a file", _redirect(307, "file:///etc/hostname")),
     _always("redirect-to-garbage", "to something that is no URL", _redirect(307, "http://[::1")),

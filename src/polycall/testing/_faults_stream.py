@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-from polycall.testing._chat_format import DONE, Event, event_bytes, json_bytes
-from polycall.testing._faults import ERROR, EVENT_STREAM, KEPT, RECOVERED, Fault, Honest, Outcome, Spoil, lost
-from polycall.testing._spoiling import on_events, streamed
+from polycall.testing._chat_format import DONE
+from polycall.testing._faults import ERROR, EVENT_STREAM, KEPT, RECOVERED, Cut, Fault, Honest, Outcome, Spoil, lost
+from polycall.testing._format import Event, json_bytes
+from polycall.testing._spoiling import on_events, streamed, streamed_at
 from polycall.testing._wire import Answer, Drop, Gone, Piece, Reset, Wait
 
 _row = partial(Fault, where="stream", whole=())
@@ -19,28 +20,16 @@ _BROKEN: Final[tuple[Outcome, ...]] = ("kept", "error")
 _PING: Final = b'event: ping\ndata: {"type": "ping"}\n\n'
 
 Frames = Callable[[list[bytes]], Iterable[Piece]]
-Cut = Literal["first", "inside", "between", "finish", "done"]
 
 
 def _framed(name: str, about: str, change: Frames, honest: tuple[Outcome, ...] = RECOVERED, *, stalls: bool = False) -> Fault:
     return _row(name=name, about=about, streamed=honest, stalls=stalls, spoil=streamed(change))
 
 
-def place(frames: Sequence[bytes], cut: Cut) -> int:
-    """Return before which event of the stream something happens; "inside" is in the last call."""
-    calls = [number for number, frame in enumerate(frames) if b'"tool_calls"' in frame and b'"function"' in frame]
-    heads = [number for number in calls if b'"name"' in frames[number]] or [len(frames) - 2]
-    end = calls[-1] + 1 if calls else len(frames) - 2
-    return {"first": 0, "inside": (heads[-1] + end + 1) // 2, "between": heads[-1], "finish": end, "done": len(frames) - 1}[cut]
-
-
 def _break(name: str, about: str, cut: Cut, *pieces: Piece, stalls: bool = False) -> Fault:
     """Make a fault of something that happens at a place of the stream, with nothing behind it."""
-
-    def change(frames: list[bytes]) -> Iterable[Piece]:
-        return [*frames[: place(frames, cut)], *pieces]
-
-    return _row(name=name, about=about, stalls=stalls, spoil=streamed(change, ended=not pieces), **_after(cut, stalls=stalls))
+    spoil = streamed_at(cut, lambda frames, at: [*frames[:at], *pieces], ended=not pieces)
+    return _row(name=name, about=about, stalls=stalls, spoil=spoil, **_after(cut, stalls=stalls))
 
 
 def _after(cut: Cut, *, stalls: bool = False) -> dict[str, Any]:
@@ -84,7 +73,10 @@ def _whole_sent(honest: Honest) -> Answer:
 
 
 def _stream_sent(honest: Honest) -> Answer:
-    return Answer([event_bytes(event.data) for event in honest.events()], content_type=EVENT_STREAM)
+    return Answer(
+        [honest.format.frame(honest.sent, number, event.data) for number, event in enumerate(honest.events())],
+        content_type=EVENT_STREAM,
+    )
 
 
 def _twice(events: list[Event]) -> list[Event]:

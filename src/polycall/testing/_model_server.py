@@ -8,28 +8,43 @@ from typing import Final, TypeAlias
 
 from typing_extensions import override
 
+from polycall.testing._anthropic_format import AnthropicFormat
 from polycall.testing._catalogue import FAULTS
 from polycall.testing._chat_format import ChatFormat
+from polycall.testing._cohere_format import CohereFormat
+from polycall.testing._converse_format import ConverseFormat
 from polycall.testing._faults import Fault, Honest
+from polycall.testing._format import Format
+from polycall.testing._gemini_format import GeminiFormat
 from polycall.testing._loopback import Server
+from polycall.testing._ollama_format import OllamaFormat
+from polycall.testing._responses_format import ResponsesFormat
 from polycall.testing._script import Said, Turn, saying
-from polycall.testing._wire import Answer, Piece, Played, Sent
+from polycall.testing._wire import Piece, Played, Sent
 
 __all__ = ["ModelServer", "Script"]
 
 Script: TypeAlias = Turn | Sequence[Turn | Said]
 """Turns; calls without a turn around them are one turn."""
 
-_FORMATS: Final = (ChatFormat(),)
+_FORMATS: Final[Sequence[type[Format]]] = (
+    ChatFormat,
+    AnthropicFormat,
+    GeminiFormat,
+    ResponsesFormat,
+    CohereFormat,
+    OllamaFormat,
+    ConverseFormat,
+)
 
 
 class ModelServer(Server):
-    """A server that speaks the chat completions format and plays a script. A context manager.
+    """A server that speaks every wire format, by the path of the request, and plays a script. A context manager.
 
     Every conversation plays the script from its start: which turn is due is read off the conversation itself. When it comes back
     with every call answered, the calls in it that were ``wrong`` are sent again, now right, and else the next turn; behind the
     last there is a closing word. What the real service refuses is refused: calls without an answer, answers to no call, a wrong
-    key.
+    key, signatures that do not come back. ``url`` is for the SDKs whose base URL ends in ``/v1``, ``origin`` for the others.
 
     Example:
         ```python
@@ -44,6 +59,7 @@ class ModelServer(Server):
     Attributes:
         script: The turns; or a function that gives them for a request.
         key: The only key that is taken; None takes any.
+        formats: The wire formats that it speaks; the first that knows a path is taken.
     """
 
     def __init__(
@@ -52,8 +68,11 @@ class ModelServer(Server):
         *,
         fault: str | Fault | None = None,
         key: str | None = None,
+        formats: Sequence[Format] = (),
     ) -> None:
         """Make a server; ``fault`` spoils what is said, by its name in `FAULTS` or as a fault of its own.
+
+        ``formats`` are spoken beside those that are known.
 
         Raises:
             ValueError: There is no fault of that name.
@@ -61,6 +80,7 @@ class ModelServer(Server):
         super().__init__()
         self.script = script
         self.key = key
+        self.formats: tuple[Format, ...] = (*formats, *(make() for make in _FORMATS))
         self._spoilt: Counter[object] = Counter()
         self._fault = _known(fault)
 
@@ -103,27 +123,22 @@ class ModelServer(Server):
 
     @override
     def _own_answer(self, sent: Sent) -> Played:
-        spoken = next((one for one in _FORMATS if sent.path.partition("?")[0].endswith(one.path)), None)
+        path = sent.path.partition("?")[0]
+        spoken = next((one for one in self.formats if one.speaks(path)), None)
         if spoken is None or sent.method != "POST":
-            return _FORMATS[0].error(404, f"Invalid URL ({sent.method} {sent.path})")
-        problem = self._locked_out(sent, spoken) or spoken.problem(sent)
+            return self.formats[len(self.formats) - len(_FORMATS)].error(404, f"Invalid URL ({sent.method} {sent.path})")
+        given = spoken.key(sent)
+        problem = spoken.problem(sent) if self.key in {None, given} else spoken.locked_out(given)
         if problem is not None:
             return problem
         script = self.script(sent) if callable(self.script) else self.script
         honest = Honest(sent, saying(_turns(script), spoken.answers(sent)), spoken, self.origin)
         for fault, place in ((self._fault, None), (_known(honest.saying.fault), honest.saying.turn)):
-            met = fault is not None and (fault.greeting is None or place is not None)
-            if fault is not None and met and self._spoils(fault, place):
+            if fault is None or not fault.meant_for(spoken.name):
+                continue
+            if (fault.greeting is None or place is not None) and self._spoils(fault, place):
                 return fault.spoil(honest)
         return honest.answer()
-
-    def _locked_out(self, sent: Sent, format: ChatFormat) -> Answer | None:
-        given = sent.headers.get("authorization", "").removeprefix("Bearer ") or sent.headers.get("api-key", "")
-        if self.key is None or given == self.key:
-            return None
-        masked = f"{given[:3]}{'*' * 8}{given[-4:]}" if len(given) > 12 else "*" * len(given)  # noqa: PLR2004  # as the service does
-        told = f"Incorrect API key provided: {masked}. You can find your API key at https://platform.openai.com/account/api-keys."
-        return format.error(401, told, code="invalid_api_key")
 
     def _spoils(self, fault: Fault, place: int | None) -> bool:
         """Whether this request is among those that the fault spoils; counts it."""

@@ -8,8 +8,8 @@ from functools import cache
 from itertools import count
 from typing import Any
 
-from polycall.testing._chat_format import Event, json_bytes
-from polycall.testing._faults import EVENT_STREAM, Honest, Spoil
+from polycall.testing._faults import Cut, Honest, Spoil
+from polycall.testing._format import Event, json_bytes
 from polycall.testing._wire import Answer, Drop, Piece, Raw, Wait, head
 from polycall.types import JsonObject
 
@@ -112,7 +112,7 @@ def streamed(change: Callable[[list[bytes]], Iterable[Piece]], *, ended: bool = 
     def spoil(honest: Honest) -> Answer:
         if not honest.streamed:
             return honest.answer()
-        return Answer(change(honest.frames()), content_type=EVENT_STREAM, ended=ended)
+        return Answer(change(honest.frames()), content_type=honest.content_type, ended=ended)
 
     return spoil
 
@@ -170,6 +170,17 @@ def on_calls(change: Change, *, cut_up: bool = False) -> Spoil:
     return lambda honest: honest.answer(change(honest.entries()), cut_up=cut_up)
 
 
+def streamed_at(cut: Cut, change: Callable[[list[bytes], int], Iterable[Piece]], *, ended: bool = True) -> Spoil:
+    """Answer what ``change`` makes of the bytes of the events and a place among them; a whole answer stays as it is."""
+
+    def spoil(honest: Honest) -> Answer:
+        if not honest.streamed:
+            return honest.answer()
+        return Answer(change(honest.frames(), honest.place(cut)), content_type=honest.content_type, ended=ended)
+
+    return spoil
+
+
 def on_call(change: Callable[[JsonObject], Any], place: int = 1, *, cut_up: bool = False) -> Spoil:
     """Answer what ``change`` makes of one call, the last if there are fewer; it may change it in place and return None."""
 
@@ -187,21 +198,29 @@ def on_call(change: Callable[[JsonObject], Any], place: int = 1, *, cut_up: bool
 def arguments(text: Any | Callable[[str], Any], *, place: int = 1, cut_up: bool = False) -> Spoil:
     """Answer other arguments in one call: these, or what a function makes of the honest ones."""
 
-    def change(entry: JsonObject) -> None:
-        function = entry["function"]
-        function["arguments"] = text(function["arguments"]) if callable(text) else text
+    def spoil(honest: Honest) -> Answer:
+        entries: list[Any] = [*honest.entries()]
+        if entries:
+            number = min(place, len(entries) - 1)
+            given = text(honest.saying.calls[number].arguments) if callable(text) else text
+            entries[number] = honest.format.changed(entries[number], arguments=given)
+        return honest.answer(entries, cut_up=cut_up)
 
-    return on_call(change, place, cut_up=cut_up)
+    return spoil
 
 
 def named(name: Any | Callable[[str], Any]) -> Spoil:
     """Answer another name in one call: this, or what a function makes of the honest one."""
 
-    def change(entry: JsonObject) -> None:
-        function = entry["function"]
-        function["name"] = name(function["name"]) if callable(name) else name
+    def spoil(honest: Honest) -> Answer:
+        entries: list[Any] = [*honest.entries()]
+        if entries:
+            number = min(1, len(entries) - 1)
+            given = name(honest.saying.calls[number].name) if callable(name) else name
+            entries[number] = honest.format.changed(entries[number], given)
+        return honest.answer(entries, cut_up=False)
 
-    return on_call(change)
+    return spoil
 
 
 @cache

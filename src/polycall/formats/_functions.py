@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from polycall._dialects import Dialected, openai_strict, tell
+from polycall._dialect_openai import openai_strict
+from polycall._dialects import Dialected, tell
 from polycall._services import Service
 from polycall.types import JsonObject, ToolSchema
 

@@ -13,9 +13,10 @@ from typing import Any, Final
 
 from polycall._failure import reported, shown
 from polycall._framing import arguments_text
-from polycall._generation import REFUSED, Generation, failed_generation
 from polycall._tools import legal_name
 from polycall.errors import TransportError
+from polycall.formats._generation import REFUSED, Generation, failed_generation
+from polycall.formats._sendable import sendable
 from polycall.types import (
     CallDelta,
     JsonObject,
@@ -105,7 +106,7 @@ class ChatDecoder:
             turn["tool_calls"] = [_entry(call) for call in named]
         elif turn["content"] is None:
             turn["content"] = ""
-        return [_sendable(turn)]
+        return [sendable(turn)]
 
     def body(self, calls: Sequence[ToolCall]) -> JsonObject:
         """Return the whole body; a stream's chunks are folded into one."""
@@ -185,12 +186,21 @@ class _Choice:
                 self.custom = self.custom or any(is_object(entry) and _is_custom(entry) for entry in value)
             if key in {"tool_calls", "role"} or value is None:
                 continue
-            if isinstance(value, str):
+            if isinstance(value, str) and key in self._lists:
+                self._lists[key].extend([{"type": "text", "text": value}] if value else ())
+            elif isinstance(value, str):
                 self._texts.setdefault(key, []).append(value)
             elif is_array(value):
-                self._lists.setdefault(key, []).extend(value)
+                self._list(key).extend(value)
             elif key != "function_call":
                 self._others[key] = value
+
+    def _list(self, key: str) -> list[Any]:
+        """Return the parts of a field so far; Mistral sends its thinking as parts, and after that its answer as text."""
+        if key not in self._lists:
+            text = "".join(self._texts.pop(key, ()))
+            self._lists[key] = [{"type": "text", "text": text}] if text else []
+        return self._lists[key]
 
     @property
     def has_text(self) -> bool:
@@ -247,15 +257,6 @@ def _call_delta(entry: JsonObject, key: Any, choice: int) -> CallDelta:
 
 def _entry(call: ToolCall) -> JsonObject:
     return {**call.extra, "id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-
-
-def _sendable(value: Any) -> Any:
-    """Replace lone surrogates, which no server takes, in what a model wrote."""
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if is_object(value):
-        return {_sendable(key): _sendable(one) for key, one in value.items()}
-    return [_sendable(one) for one in value] if is_array(value) else value
 
 
 def _text(content: object) -> str:
