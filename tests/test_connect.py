@@ -120,6 +120,16 @@ def test_a_provider_that_is_not_known(name, async_client):
     assert "canary" not in text
 
 
+def test_bedrock_has_no_direct_path():
+    with pytest.raises(UsageError, match=r"through boto3: polycall\.from_bedrock"):
+        polycall.from_provider("bedrock/anthropic.claude-sonnet-4-5")
+
+
+def test_azure_by_its_longer_name():
+    with polycall.from_provider("azure_openai/m", base_url="https://mine.openai.azure.com", api_key="k") as client:
+        assert client.payload("?", response_model=Iterable[Weather])["model"] == "m"
+
+
 def test_the_embedded_model_is_a_client_like_the_others():
     client, asynchronous = polycall.from_provider("local"), polycall.from_provider("local", async_client=True, temperature=0)
     assert (type(client), type(asynchronous)) == (Client, AsyncClient)

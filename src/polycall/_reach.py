@@ -19,6 +19,7 @@ __all__ = ["Reached", "reach"]
 _NATIVE: Final = frozenset({"anthropic", "cohere", "gemini", "google", "ollama"})
 """The names of the providers whose formats are not OpenAI's."""
 
+_OTHER_NAMES: Final = {"azureopenai": "azure"}  # as programs written for Instructor say
 _VERTEX: Final = frozenset({"vertex", "vertexai"})
 _BASE_URLS: Final = {"openai": "OPENAI_BASE_URL", "azure": "AZURE_OPENAI_ENDPOINT"}
 
@@ -66,7 +67,9 @@ def reach(
         from polycall._vertex import vertex
 
         return Reached(*vertex(base_url, api_key, api_version, project, location, asynchronous=asynchronous))
-    service = service_named(name)
+    if plain == "bedrock":
+        raise UsageError('bedrock is reached through boto3: polycall.from_bedrock(boto3.client("bedrock-runtime"))')
+    service = service_named(_OTHER_NAMES.get(plain, name))
     if plain in _NATIVE and (api is None or service is None):
         _only(name, given)
         wire, endpoint = _native(plain)

@@ -247,3 +247,9 @@ def test_any_schema(properties, one, other):
     assert made.schema["type"] == "OBJECT"
     assert json.dumps(schema) == before
     assert vertexai_schema(schema).schema == made.schema
+
+
+def test_list_of_types_without_values():
+    made = vertexai_schema({"type": "object", "properties": {"a": {"type": ["string", "integer", "null"]}}})
+    assert made.schema["properties"]["a"] == {"anyOf": [{"type": "STRING", "nullable": True}, {"type": "INTEGER"}]}
+    assert made.dropped == ()
