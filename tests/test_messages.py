@@ -273,7 +273,7 @@ def test_conversations_in_openais_shape_move(server, said, of, to):
     assert "Toronto" in json.dumps(server.requests[-1].body)
 
 
-@pytest.mark.parametrize("to", ["responses", "anthropic", "google", "cohere", "ollama"])
+@pytest.mark.parametrize("to", list(NAMES))
 @pytest.mark.parametrize("of", OWN_WORDS)
 def test_conversations_in_words_of_their_own_are_refused(server, said, of, to):
     if of == to:
@@ -281,3 +281,38 @@ def test_conversations_in_words_of_their_own_are_refused(server, said, of, to):
         return
     with pytest.raises(polycall.UsageError, match="in the words of"):
         ask(server, to, said[of])
+
+
+@pytest.mark.parametrize("to", ["openai", "mistral"])
+def test_ollamas_answers_to_calls_without_ids_are_refused_where_ids_are_wanted(server, said, to):
+    with pytest.raises(polycall.UsageError, match="in the words of Ollama"):
+        ask(server, to, said["ollama"])
+
+
+def test_thoughts_of_others_do_not_go_to_cohere(server):
+    thought = {"type": "thinking", "thinking": "Hm.", "signature": "abc"}
+    said = [{"role": "user", "content": "?"}, {"role": "assistant", "content": [thought, {"type": "text", "text": "Hello."}]}]
+    ask(server, "cohere", [*said, {"role": "user", "content": "?"}])
+    assert "Hm." not in json.dumps(server.requests[-1].body)
+    assert "Hello." in json.dumps(server.requests[-1].body)
+
+
+def test_an_answer_of_anthropic_without_calls_goes_to_responses(server):
+    answer = anthropic.types.Message(
+        id="m", type="message", role="assistant", model="c", stop_reason="end_turn", usage={"input_tokens": 1, "output_tokens": 1},
+        content=[{"type": "text", "text": "Hello."}],
+    )  # fmt: skip
+    ask(server, "responses", [{"role": "user", "content": "?"}, answer, {"role": "user", "content": "?"}])
+    assert "stop_reason" not in json.dumps(server.requests[-1].body)
+    assert "Hello." in json.dumps(server.requests[-1].body)
+
+
+def test_mistral_takes_a_role_that_is_an_enum(server):
+    ask(server, "mistral", [{"role": Role.USER, "content": "?"}])
+    assert server.requests[-1].body["messages"] == [{"role": "user", "content": "?"}]
+
+
+def test_gemini_takes_text_alone_in_system_messages(server):
+    image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}}
+    with pytest.raises(polycall.UsageError, match="text alone in system messages"):
+        ask(server, "google", [{"role": "system", "content": [image]}, {"role": "user", "content": "?"}])

@@ -15,7 +15,7 @@ from polycall._pairing import Pairing
 from polycall.errors import UsageError
 from polycall.types import JsonObject, Message, is_mapping, is_sequence
 
-__all__ = ["Asked", "Media", "Native", "Part", "Role", "Spoken", "Text", "Told", "plain", "read_conversation"]
+__all__ = ["Asked", "Media", "Native", "Part", "Role", "Spoken", "Text", "Told", "foreign", "plain", "read_conversation"]
 
 Role: TypeAlias = Literal["system", "user", "assistant"]
 
@@ -105,6 +105,15 @@ class Spoken:
     def text(self) -> str:
         """The text of it alone."""
         return "".join(part.text for part in self.parts if isinstance(part, Text))
+
+    def without_media(self, service: str) -> None:
+        """Check that a message of the system is text alone, where the service takes no more.
+
+        Raises:
+            UsageError: It holds an image, a sound or a file.
+        """
+        if self.role == "system" and any(isinstance(part, Media) for part in self.parts):
+            raise UsageError(f"{service} takes text alone in system messages: put the rest into a message of the user")
 
 
 @dataclass(frozen=True, slots=True)

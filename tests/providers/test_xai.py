@@ -257,6 +257,22 @@ def test_conversation(server, client):
         client.create([{"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "eA=="}}]}], tools=[Weather])
 
 
+def test_calls_without_ids_meet_their_answers(server, client):
+    asked = [{"type": "function", "function": {"name": "Weather", "arguments": {"city": city}}} for city in ("Oslo", "Rome")]
+    told = [{"role": "tool", "name": "Weather", "content": text} for text in ("sun", "rain")]
+    legacy = {"role": "assistant", "content": None, "function_call": {"name": "Search", "arguments": '{"query": "x"}'}}
+    found = {"role": "function", "name": "Search", "content": "found"}
+    server.reset(whole(content="fine", finish=STOP))
+    client.create(
+        [{"role": "user", "content": "?"}, {"role": "assistant", "tool_calls": asked}, *told, legacy, found], tools=[Weather]
+    )
+    turn, first, second, search, last = server.requests[0].messages[1:]
+    assert [one.id for one in turn.tool_calls] == [first.tool_call_id, second.tool_call_id]
+    assert len({first.tool_call_id, second.tool_call_id, ""}) == 3
+    assert search.tool_calls[0].function.arguments == '{"query": "x"}'
+    assert search.tool_calls[0].id == last.tool_call_id
+
+
 def thinking():
     return [
         chunk(reasoning_content="Let "),

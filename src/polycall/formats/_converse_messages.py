@@ -60,6 +60,7 @@ def read(messages: Iterable[Message], *, status: bool, thoughts: bool = True) ->
             blocks = blocks if status else [_without_status(block) for block in blocks]
             blocks = [block for block in blocks if thoughts or "reasoningContent" not in block]
         else:
+            spoken.without_media("Bedrock")
             role, blocks = spoken.role, [block for part in spoken.parts for block in _blocks(part)]
         if role == "system":
             system += blocks

@@ -53,6 +53,7 @@ def contents(messages: Iterable[Message], *, signed: bool) -> tuple[list[JsonObj
             content, kind = _native(message.message), None if "parts" in message.message else "part"
             names.update(_names(content["parts"]))
         else:
+            message.without_media("Gemini")
             content, kind = _content(message, names, signed=signed)
         if content["role"] == "system":
             system += content["parts"]

@@ -113,7 +113,7 @@ def said_in(message: JsonObject) -> Iterator[tuple[bool, str]]:
 def _is_native(message: Mapping[str, Any]) -> bool:
     """Whether a message is an item, or a message that both formats write alike."""
     if isinstance(message.get("type"), str):
-        return True
+        return "stop_reason" not in message  # which Anthropic's answers have
     if "role" not in message:
         return "id" in message
     content = message.get("content")

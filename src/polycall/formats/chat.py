@@ -6,7 +6,7 @@ Sources: OpenAI's API reference, "Create chat completion" and "Streaming"; devia
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
@@ -43,9 +43,7 @@ class Chat:
         Raises:
             UsageError: A message is in another format's words.
         """
-        for number, message in enumerate(request.messages):
-            if is_mapping(message) and (whose := foreign(message)) is not None:
-                raise UsageError(f"message {number} for {self.name} is in the words of {whose}: write it as OpenAI's")
+        check_words(request.messages, self.name)
         choice = request.tool_choice
         named = choice.allowed is not None and choice.forced and len(choice.allowed) == 1
         native = choice.allowed is None or (self.service.named_choice if named else self.service.allowed_tools)
@@ -85,3 +83,14 @@ class Chat:
     def results(self, answers: Sequence[Answer]) -> list[Message]:
         """Return one ``tool`` message per call."""
         return [{"role": "tool", "tool_call_id": answer.call.id, "content": answer.content} for answer in answers]
+
+
+def check_words(messages: Iterable[Message], service: str) -> None:
+    """Check that messages are OpenAI's.
+
+    Raises:
+        UsageError: One is in another format's words.
+    """
+    for number, message in enumerate(messages):
+        if is_mapping(message) and (whose := "Ollama" if "tool_name" in message else foreign(message)) is not None:
+            raise UsageError(f"message {number} for {service} is in the words of {whose}: write it as OpenAI's")

@@ -121,7 +121,14 @@ def _is_native(message: Mapping[str, Any]) -> bool:
     """Whether a message has what only Cohere's have: a plan, citations, thinking, documents."""
     content = message.get("content")
     parts = content if is_sequence(content) else ()
-    return not _OWN_FIELDS.isdisjoint(message) or any(is_mapping(part) and part.get("type") in _OWN_PARTS for part in parts)
+    return not _OWN_FIELDS.isdisjoint(message) or any(map(_is_own, parts))
+
+
+def _is_own(part: object) -> bool:
+    """Whether a part is one that only Cohere writes; the thoughts of others are signed, or lists."""
+    if not is_mapping(part) or part.get("type") not in _OWN_PARTS:
+        return False
+    return part["type"] != "thinking" or (isinstance(part.get("thinking"), str) and "signature" not in part)
 
 
 def _messages(messages: Iterable[Message]) -> Iterable[JsonObject]:

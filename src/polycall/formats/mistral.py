@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from hashlib import sha256
 from itertools import groupby
 from typing import Any, Final
@@ -20,7 +21,7 @@ from polycall._services import OPENAI, Service, service_named
 from polycall._tools import legal_name
 from polycall._turn import Answer
 from polycall.errors import UsageError
-from polycall.formats.chat import Chat
+from polycall.formats.chat import Chat, check_words
 from polycall.provider import Encoded
 from polycall.types import JsonObject, Message, Request, is_mapping, is_sequence
 
@@ -48,6 +49,7 @@ class MistralChat(Chat):
     @override
     def encode(self, request: Request, *, stream: bool) -> Encoded:
         """Put a request into the body of ``POST /v1/chat/completions``."""
+        check_words(request.messages, self.name)
         messages = mistral_messages(request.messages)
         return Chat.encode(self, replace(request, messages=messages), stream=stream)
 
@@ -76,11 +78,13 @@ def mistral_messages(messages: Iterable[Message]) -> list[JsonObject]:
 
 
 def _message(message: Mapping[str, Any], number: int, ids: Mapping[str, str]) -> JsonObject:
-    role = _ROLES.get(str(message.get("role")), message.get("role"))
+    given = message.get("role")
+    name = str(given.value if isinstance(given, Enum) else given)
+    role = _ROLES.get(name, name)
     if role not in _FIELDS:
         wanted = '"system", "user", "assistant" or "tool"'
         raise UsageError(f"message {number} for mistral has the role {message.get('role')!r}: write {wanted}")
-    kept: JsonObject = {"role": role, **{key: value for key, value in message.items() if key in _FIELDS[str(role)]}}
+    kept: JsonObject = {"role": role, **{key: value for key, value in message.items() if key in _FIELDS[role]}}
     if is_sequence(kept.get("content")):
         parts = [_part(part, number) for part in kept["content"]]
         kept["content"] = _joined(parts) if role == "assistant" else parts

@@ -18,7 +18,7 @@ from typing import Any, Final
 from typing_extensions import override
 
 from polycall._framing import arguments_text
-from polycall._messages import Media, Native, Part, Spoken, Text, Told, plain, read_conversation
+from polycall._messages import Asked, Media, Native, Part, Spoken, Text, Told, plain, read_conversation
 from polycall._sdk import Parsed, begun, parsed, streamed
 from polycall._services import Service
 from polycall._turn import Answer
@@ -224,20 +224,23 @@ def _message(sdk: Any, given: JsonObject, spoken: Spoken) -> Any:
     content = [_content(sdk, part) for part in (told[0].parts if told else spoken.parts) if isinstance(part, Text | Media)]
     if told:
         kept["tool_call_id"] = sendable(told[0].id)
-    calls: Any = given.get("tool_calls") or ()
     role = "tool" if told else spoken.role
-    made = [_call(pb, call if is_mapping(call) else plain(call)) for call in calls]
+    asked = [part for part in spoken.parts if isinstance(part, Asked)]
+    entries: Any = given.get("tool_calls") or [{"function": {"name": one.name, "arguments": one.arguments}} for one in asked]
+    ids = [one.id for one in asked] or [""] * len(entries)  # those of the service's own tools are as they came
+    made = [_call(pb, *pair) for pair in zip(entries, ids, strict=False)]
     return pb.Message(role=_ROLES[role], content=content or [sdk.text("")], tool_calls=made, **kept)
 
 
-def _call(pb: Any, call: Mapping[str, Any]) -> Any:
+def _call(pb: Any, given: Any, own_id: str) -> Any:
+    call = given if is_mapping(given) else plain(given)
     kind, function = call.get("type"), call["function"]
     arguments = function.get("arguments") or "{}"
     text = arguments if isinstance(arguments, str) else arguments_text(arguments)
     kept = {key: call[key] for key in ("status", "error_message") if call.get(key)}
     made = pb.FunctionCall(name=sendable(function["name"]), arguments=sendable(text))
     return pb.ToolCall(
-        id=sendable(call.get("id") or ""), type=kind if isinstance(kind, int) else CLIENT_SIDE[1], function=made, **kept
+        id=sendable(own_id or call.get("id") or ""), type=kind if isinstance(kind, int) else CLIENT_SIDE[1], function=made, **kept
     )
 
 
