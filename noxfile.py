@@ -37,7 +37,6 @@ LEGACY = [f"*/polycall/{name}.py" for name in ("formats/_vertexai_messages", "pr
 # What takes long, and is run once, by `tests`.
 WAITING = ("reask", "testing", "transport")  # which mostly wait
 LONG = ("test_docs.py", "test_fuzz.py", "test_properties.py", "test_reask.py", *WAITING)
-BESIDE = ("providers", *WAITING)  # what goes on beside the others
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 40
 
@@ -79,9 +78,11 @@ def tests(session: nox.Session) -> None:
         run(session, "pytest", *session.posargs)
         return
     run(session, "coverage", "erase")
-    with beside(session, "coverage", "run", "-m", "pytest", *(f"tests/{part}" for part in BESIDE)):
-        others = [f"--ignore=tests/{part}" for part in ("test_docs.py", *BESIDE)]
-        run(session, "coverage", "run", "-m", "pytest", *others)
+    measuring = ("coverage", "run", "-m", "pytest")
+    waiting = [f"tests/{part}" for part in WAITING]
+    with beside(session, *measuring, *waiting), beside(session, *measuring, "tests/providers"):
+        others = [f"--ignore={path}" for path in ("tests/test_docs.py", "tests/providers", *waiting)]
+        run(session, *measuring, *others)
     run(session, "coverage", "combine", "--quiet")
     measured = [path for path in PACKAGE.rglob("*.py") if any(path.match(pattern) for pattern in OUTSIDE_CORE)]
     run(session, "coverage", "report", "--fail-under=100", f"--omit={','.join([*OUTSIDE_CORE, *LEGACY])}")
@@ -105,8 +106,10 @@ def oldest(session: nox.Session) -> None:
 def run_oldest(session: nox.Session) -> None:
     """Install the oldest versions, and run the tests that are quick."""
     session.install("-e", ".[sdks,test]", *floors("cli", "http", "test", *sdks()))
-    left_out = [f"--ignore=tests/{part}" for part in LONG]  # they need no old version, but time
-    session.run("pytest", "-m", "not local and not slow", *left_out, *session.posargs)
+    left_out = [f"--ignore=tests/{part}" for part in (*LONG, "legacy", "providers")]  # they need no old version, but time
+    quick = ("-m", "not local and not slow")
+    with beside(session, f"{session.bin}/python", "-m", "pytest", *quick, "tests/providers"):
+        session.run("pytest", *quick, *left_out, *session.posargs)
 
 
 @nox.session(default=False)

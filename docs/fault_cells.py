@@ -477,10 +477,14 @@ def _logged() -> Iterator[list[tuple[str, str]]]:
             logging.getLogger(name).setLevel(level)
 
 
-def measure(names: Sequence[str] = ()) -> list[Verdict]:
-    """Run the cells of some faults, or of all: each client and way in its own process, as many at a time as there are cores."""
-    wanted = cells(names, (*clients(), *native()))
-    columns = [(client, way) for client in (*clients(), *native()) for way in (False, True)]
+def measure(names: Sequence[str] = (), through: Sequence[str] = ()) -> list[Verdict]:
+    """Run the cells of some faults and clients, or of all.
+
+    Each client and way has its own process, as many at a time as there are cores.
+    """
+    through = through or (*clients(), *native())
+    wanted = cells(names, through)
+    columns = [(client, way) for client in through for way in (False, True)]
     with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         found: dict[Any, Any] = {}
         for answer in pool.map(lambda column: _process(*column, names), columns):

@@ -209,7 +209,7 @@ def test_function_that_gives_none(connect, server):
 
 
 def test_service_without_a_key_is_sent_none(connect, server):
-    connect(provider="ollama", api_key=None).ask(response_model=TOOLS)
+    connect(provider="lmstudio", api_key=None).ask(response_model=TOOLS)
     assert "authorization" not in server.requests[0].headers
 
 

@@ -152,13 +152,10 @@ def _part(part: Part) -> JsonObject | None:
 
 
 def _media(media: Media) -> JsonObject:
-    place = media.url or media.id
     mime = media.mime or guess_type(media.name or (media.url or "").partition("?")[0], strict=False)[0]
     if media.data is not None:
         return {"inlineData": {"mimeType": mime or _KINDS[media.kind], "data": media.data}}
-    if not place:
-        raise UsageError(f"a part of the messages for Gemini has an {media.kind} without data, URL or id")
-    return {"fileData": {**({"mimeType": mime} if mime else {}), "fileUri": place}}
+    return {"fileData": {**({"mimeType": mime} if mime else {}), "fileUri": media.url or media.id}}
 
 
 def _told(told: Told, names: Mapping[str, str]) -> JsonObject:
