@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,7 @@ OUTSIDE_CORE = [f"*/polycall/{part}" for part in ("cli/*", "local/*", "map/*", "
 LEGACY = [f"*/polycall/{name}.py" for name in ("formats/_vertexai_messages", "providers/litellm", "providers/vertexai")]
 # What takes long, and is run once, by `tests`.
 WAITING = ("reask", "testing", "transport")  # which mostly wait
+APART = (("tests/reask",), ("tests/testing", "tests/transport"), ("tests/providers",))  # each beside the others
 LONG = ("test_docs.py", "test_fuzz.py", "test_properties.py", "test_reask.py", *WAITING)
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 40
@@ -79,9 +80,10 @@ def tests(session: nox.Session) -> None:
         return
     run(session, "coverage", "erase")
     measuring = ("coverage", "run", "-m", "pytest")
-    waiting = [f"tests/{part}" for part in WAITING]
-    with beside(session, *measuring, *waiting), beside(session, *measuring, "tests/providers"):
-        others = [f"--ignore={path}" for path in ("tests/test_docs.py", "tests/providers", *waiting)]
+    with ExitStack() as apart:
+        for parts in APART:
+            apart.enter_context(beside(session, *measuring, *parts))
+        others = [f"--ignore={part}" for parts in (("tests/test_docs.py",), *APART) for part in parts]
         run(session, *measuring, *others)
     run(session, "coverage", "combine", "--quiet")
     measured = [path for path in PACKAGE.rglob("*.py") if any(path.match(pattern) for pattern in OUTSIDE_CORE)]

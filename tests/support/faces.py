@@ -71,5 +71,7 @@ class Face:
         await self.client.close()
         if self._own is not None:
             await self._own.aclose()
+            for _ in range(3):
+                await asyncio.sleep(0)  # a transport is closed in the loop's next rounds, and this was its last
         others = asyncio.all_tasks() - {asyncio.current_task()}
         assert not others, others
