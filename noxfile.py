@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 nox.needs_version = ">=2025.10.14"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_missing_interpreters = True
+# The part of the recordings that is copied here; POLYCALL_RECORDINGS=../shared/wire takes all of them, in more minutes.
+os.environ.setdefault("POLYCALL_RECORDINGS", "tests/wire")
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PACKAGE = Path("src/polycall")

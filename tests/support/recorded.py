@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import polycall
 
 TESTS = Path(__file__).resolve().parents[1]
-BESIDE = TESTS.parents[1] / "shared" / "wire"
+BESIDE = Path(os.environ.get("POLYCALL_RECORDINGS", TESTS.parents[1] / "shared" / "wire"))
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -13,7 +14,7 @@ from typing import Any, Final
 import polycall
 
 TESTS: Final = Path(__file__).resolve().parents[1]
-BESIDE: Final = TESTS.parents[1] / "shared" / "wire"
+BESIDE: Final = Path(os.environ.get("POLYCALL_RECORDINGS", TESTS.parents[1] / "shared" / "wire"))
 JSON: Final = frozenset({"json", "object", "partial"})
 """States of a call whose arguments the recording has as a value."""
 

@@ -7,6 +7,7 @@ import base64
 import importlib
 import importlib.util
 import json
+import os
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ import polycall
 from support.loopback import Answer, Server
 
 TESTS = Path(__file__).resolve().parents[1]
-BESIDE = TESTS.parents[1] / "shared" / "wire"
+BESIDE = Path(os.environ.get("POLYCALL_RECORDINGS", TESTS.parents[1] / "shared" / "wire"))
 
 
 @dataclass(frozen=True)
