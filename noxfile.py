@@ -87,8 +87,9 @@ def tests(session: nox.Session) -> None:
     with ExitStack() as apart:
         for parts in APART:
             apart.enter_context(beside(session, *measuring, *parts))
-        others = [f"--ignore={part}" for parts in (("tests/test_docs.py",), *APART) for part in parts]
+        others = [f"--ignore={part}" for parts in (("tests/test_docs.py", "tests/local"), *APART) for part in parts]
         run(session, *measuring, *others)
+    run(session, *measuring, "tests/local")  # the embedded model takes all cores, and waits for all of them
     run(session, "coverage", "combine", "--quiet")
     measured = [path for path in PACKAGE.rglob("*.py") if any(path.match(pattern) for pattern in OUTSIDE_CORE)]
     run(session, "coverage", "report", "--fail-under=100", f"--omit={','.join([*OUTSIDE_CORE, *LEGACY])}")

@@ -26,7 +26,7 @@ def arguments_of(document):
 
 
 def is_idle(model):
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30  # on a busy machine
     while model._loaded._running and time.monotonic() < deadline:
         time.sleep(0.01)
     return not model._loaded._running
