@@ -20,7 +20,7 @@ from polycall.testing import ModelServer, Said, Turn
 from support import chat
 from support.chat_sdks import Asker, options
 from support.loopback import Answer, Drop, Gone, Reset, Server, Wait
-from support.recorded import answered, check, named, outcome
+from support.recorded import answered, check, exchanges, outcome
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it asks the network when it is imported
 litellm: Any = pytest.importorskip("litellm")
@@ -113,7 +113,9 @@ def test_recorded_exchanges_give_the_calls_of_the_model(server, asker):
 @pytest.mark.parametrize("name", LOST)
 def test_what_litellm_loses(name, server):
     """What the SDK does not give cannot be read; a newer version that gives it takes the entry out of the list."""
-    one = named(name)
+    one = next((one for one in exchanges() if one.id == name), None)
+    if one is None:
+        pytest.skip("not among the recordings that are here")
     server.answer = Answer([one.body] if one.stream else one.body, one.status, one.content_type)
     with asking(server, asynchronous=False) as asker, pytest.raises((AssertionError, litellm.exceptions.InternalServerError)):
         check(asker.ask(**options(one)), one)
